@@ -1,0 +1,7 @@
+#include "tap.h"
+int
+main(void)
+{
+	ok(true, "builds");
+	return tap_done();
+}
