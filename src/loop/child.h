@@ -28,7 +28,7 @@ struct child_spec {
 	size_t max_output;  /* kept of stdout and of stderr each; the rest is read and dropped */
 	int64_t timeout_ms; /* 0: none. At the deadline the child's process group gets SIGKILL */
 	int netns_fd;       /* enter this network namespace first; 0 or -1: no */
-	const int *keep_fds; /* inherited at these numbers + 3 in order; n_keep of them */
+	const int *keep_fds; /* n_keep of them: the i'th becomes the child's descriptor 3 + i */
 	size_t n_keep;
 };
 
@@ -46,8 +46,14 @@ struct child {
 	ev_io w_exit, w_out, w_err, w_in;
 	int fd_out, fd_err, fd_in;
 	struct loop_timer deadline, linger;
+	int64_t timeout_ms;
 	bool reaped;
 };
+
+/* Watch a process that was forked by other means: fd_out and fd_err (-1: none) are read to the end,
+ * fds and pid belong to the child object from here on. Never fails. */
+void child_watch(struct child *c, pid_t pid, int pidfd, int fd_out, int fd_err, size_t max_output,
+    int64_t timeout_ms, void (*done)(struct child *));
 
 int child_spawn(struct child *c, const struct child_spec *spec, void (*done)(struct child *),
     struct err *err) __attribute__((warn_unused_result));

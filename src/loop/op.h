@@ -42,18 +42,22 @@ struct op {
 	char object[80];   /* an id or a reference, for people */
 	int at;            /* the step in progress */
 	enum { OP_RUNNING, OP_UNDOING, OP_DONE } phase;
-	bool waiting;
+	bool waiting, cancelled;
 	enum op_ret parked;        /* OP_WAIT or OP_AGAIN, while waiting */
 	struct err err, undo_err;  /* the first failure of either direction */
 	void (*stop)(struct op *); /* set by the leaf: cuts the present wait short */
+	void *leaf;                /* set with stop: what stop() acts on */
+	bool keep_message;         /* clients parse how the message begins: name the step at its end */
 	void (*done)(struct op *); /* called once, last; may free the op */
 	int64_t started_ms, step_ms;
 	TAILQ_ENTRY(op) ready;
 	TAILQ_ENTRY(op) all;
 	TAILQ_ENTRY(op) queued; /* in an op_queue */
+	struct op_queue *queued_in;
 };
 
-/* Queue the op. Nothing of it runs before op_run_ready(). name and steps are not copied. */
+/* Queue the op. Nothing of it runs before op_run_ready(). name and steps are not copied. Fields the
+ * owner sets (keep_message) are set after this call. The error of a failed op names the step. */
 void op_start(struct op *op, const char *name, const char *object, const struct op_step *steps,
     void (*done)(struct op *));
 
@@ -83,7 +87,6 @@ struct op_queue {
 	TAILQ_HEAD(, op) waiting;
 };
 
-#define OP_QUEUE_INIT(q) {NULL, TAILQ_HEAD_INITIALIZER((q).waiting)}
 void op_queue_init(struct op_queue *q);
 
 /* For step 0: OP_NEXT when the op holds the queue now, else OP_WAIT (it holds it when resumed).
