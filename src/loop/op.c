@@ -187,43 +187,63 @@ op_queue_init(struct op_queue *q)
 }
 
 static void
+unlink_waiting(struct op *op)
+{
+	TAILQ_REMOVE(&op->queue->waiting, op, queued);
+	op->queue = NULL;
+}
+
+static void
 stop_queued(struct op *op)
 {
-	struct op_queue *q = op->leaf;
-
-	TAILQ_REMOVE(&q->waiting, op, queued);
-	op->queued_in = NULL;
+	unlink_waiting(op);
 	op_resume(op, NULL); /* op_cancel() has set the error */
 }
 
 enum op_ret
 op_queue_enter(struct op_queue *q, struct op *op)
 {
-	assert(q->holder != op && op->queued_in == NULL);
+	assert(op->queue == NULL);
+	op->queue = q;
 	if (q->holder == NULL) {
 		q->holder = op;
 		return OP_NEXT;
 	}
 	TAILQ_INSERT_TAIL(&q->waiting, op, queued);
-	op->queued_in = q;
 	op->stop = stop_queued;
-	op->leaf = q;
 	return OP_WAIT;
 }
 
 void
-op_queue_leave(struct op_queue *q, struct op *op)
+op_queue_leave(struct op *op)
 {
-	if (op->queued_in == q) {
-		TAILQ_REMOVE(&q->waiting, op, queued);
-		op->queued_in = NULL;
+	struct op_queue *q = op->queue;
+	struct op *next;
+
+	if (q == NULL)
+		return;
+	if (q->holder != op) {
+		unlink_waiting(op);
+		return;
 	}
-	if (q->holder != op)
+	op->queue = NULL;
+	q->holder = next = TAILQ_FIRST(&q->waiting);
+	if (next == NULL)
 		return;
-	q->holder = TAILQ_FIRST(&q->waiting);
-	if (q->holder == NULL)
-		return;
-	TAILQ_REMOVE(&q->waiting, q->holder, queued);
-	q->holder->queued_in = NULL;
-	op_resume(q->holder, NULL);
+	TAILQ_REMOVE(&q->waiting, next, queued);
+	op_resume(next, NULL);
+}
+
+void
+op_queue_close(struct op_queue *q, const struct err *err)
+{
+	struct op *op;
+
+	if (q->holder != NULL)
+		q->holder->queue = NULL;
+	q->holder = NULL;
+	while ((op = TAILQ_FIRST(&q->waiting)) != NULL) {
+		unlink_waiting(op);
+		op_resume(op, err);
+	}
 }

@@ -53,7 +53,7 @@ struct op {
 	TAILQ_ENTRY(op) ready;
 	TAILQ_ENTRY(op) all;
 	TAILQ_ENTRY(op) queued; /* in an op_queue */
-	struct op_queue *queued_in;
+	struct op_queue *queue;    /* the one it holds or waits in */
 };
 
 /* Queue the op. Nothing of it runs before op_run_ready(). name and steps are not copied. Fields the
@@ -81,6 +81,7 @@ unsigned op_count(void);
 
 /*
  * A queue of ops on one object: the holder works, the others wait in order. Embedded in the object.
+ * An op is in one queue at most.
  */
 struct op_queue {
 	struct op *holder;
@@ -93,8 +94,11 @@ void op_queue_init(struct op_queue *q);
  * Cancelling a waiting op takes it out. */
 enum op_ret op_queue_enter(struct op_queue *q, struct op *op);
 
-/* Give the queue to the next. Fine for an op that never got it. Call it from done(). */
-void op_queue_leave(struct op_queue *q, struct op *op);
+/* Give the queue to the next. Fine for an op that is in none. Call it from done(). */
+void op_queue_leave(struct op *op);
+
+/* The object goes: whoever waits is resumed with this error, and nobody refers to the queue. */
+void op_queue_close(struct op_queue *q, const struct err *err);
 
 /* Tests only: fail instead of running step N; -1: never. */
 extern int op_fail_at;

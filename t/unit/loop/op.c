@@ -271,13 +271,14 @@ static const struct op_step queue_steps[] = {
 static void
 on_queued_done(struct op *op)
 {
-	op_queue_leave(&queue, op);
+	op_queue_leave(op);
 }
 
 static void
 queue_keeps_order(void)
 {
 	struct queued_op a = {.name = 'a'}, b = {.name = 'b'}, c = {.name = 'c'};
+	struct err gone;
 
 	op_queue_init(&queue);
 	op_start(&a.op, "x", "a", queue_steps, on_queued_done);
@@ -291,6 +292,16 @@ queue_keeps_order(void)
 	pump(-1);
 	is_str(order, "ac", "the next one takes its turn");
 	ok(queue.holder == NULL, "and nobody holds the queue at the end");
+
+	op_start(&a.op, "x", "a", queue_steps, on_queued_done);
+	op_start(&b.op, "x", "b", queue_steps, on_queued_done);
+	op_run_ready();
+	err_set(&gone, ERR_NOT_FOUND, "removed");
+	op_queue_close(&queue, &gone);
+	op_run_ready();
+	ok(b.op.phase == OP_DONE && b.op.err.code == ERR_NOT_FOUND, "closing tells who waits");
+	pump(-1);
+	is_int(a.op.err.code, ERR_NONE, "and leaves the holder alone");
 }
 
 static int fired;
