@@ -26,6 +26,10 @@
 /* The generated structs are not const-correct; nothing is written through what we lend them. */
 #define LEND(type, p) ((type *)(uintptr_t)(p))
 
+/* Every map<string,string> has an entry type of its own, all of the same fields: on the wire, and for
+ * the packer, which goes by an entry's own descriptor, one is as good as another. */
+#define LEND_MAP(entries) ((void *)(entries))
+
 static Runtime__V1__PodSandboxState
 cri_state(const struct sandbox *sb)
 {
@@ -43,9 +47,9 @@ status_sandbox_item(const struct sandbox *sb, struct arena *a)
 	m->state = cri_state(sb);
 	m->created_at = sb->created_at;
 	m->n_labels = sb->config->n_labels;
-	m->labels = sb->config->labels;
+	m->labels = LEND_MAP(sb->config->labels);
 	m->n_annotations = sb->config->n_annotations;
-	m->annotations = sb->config->annotations;
+	m->annotations = LEND_MAP(sb->config->annotations);
 	m->runtime_handler = sb->request->runtime_handler;
 	return m;
 }
@@ -101,9 +105,9 @@ status_sandbox(const struct sandbox *sb, struct arena *a)
 	m->network = network_status(sb, a);
 	m->linux = linux_status(sb, a);
 	m->n_labels = sb->config->n_labels;
-	m->labels = sb->config->labels;
+	m->labels = LEND_MAP(sb->config->labels);
 	m->n_annotations = sb->config->n_annotations;
-	m->annotations = sb->config->annotations;
+	m->annotations = LEND_MAP(sb->config->annotations);
 	m->runtime_handler = sb->request->runtime_handler;
 	return m;
 }
@@ -122,9 +126,9 @@ status_container_item(const struct container *c, struct arena *a)
 	m->state = container_cri_state(c);
 	m->created_at = c->created_at;
 	m->n_labels = c->config->n_labels;
-	m->labels = c->config->labels;
+	m->labels = LEND_MAP(c->config->labels);
 	m->n_annotations = c->config->n_annotations;
-	m->annotations = c->config->annotations;
+	m->annotations = LEND_MAP(c->config->annotations);
 	return m;
 }
 
@@ -199,9 +203,9 @@ status_container(const struct container *c, struct arena *a)
 	m->reason = c->reason;
 	m->message = c->message;
 	m->n_labels = c->config->n_labels;
-	m->labels = c->config->labels;
+	m->labels = LEND_MAP(c->config->labels);
 	m->n_annotations = c->config->n_annotations;
-	m->annotations = c->config->annotations;
+	m->annotations = LEND_MAP(c->config->annotations);
 	mounts_status(c, a, m);
 	m->log_path = c->log_path != NULL ? c->log_path : LEND(char, "");
 	m->resources = NEW(a, Runtime__V1__ContainerResources,
