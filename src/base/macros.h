@@ -13,6 +13,13 @@
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 
+/* glibc's <sys/queue.h> lacks it: the body may remove var. */
+#ifndef TAILQ_FOREACH_SAFE
+#define TAILQ_FOREACH_SAFE(var, head, field, next)                                                 \
+	for ((var) = TAILQ_FIRST(head); (var) != NULL && ((next) = TAILQ_NEXT(var, field), 1);     \
+	     (var) = (next))
+#endif
+
 /* Hand over what a cleanup attribute guards: yields the pointer and leaves NULL behind. */
 #define take_ptr(p)                                                                                \
 	({                                                                                         \
