@@ -87,26 +87,34 @@ void cgroup_fds_release(struct cgroup_fds *fds); /* fine on CGROUP_FDS_INIT, and
 /*
  * Limits. Validated as a whole before anything is written; a write that fails takes back those
  * before it, and the error names the file and the value. Zero and empty fields mean "leave it"; -1
- * for quota, memory and swap means "no limit". A limit whose controller this host lacks is
- * FAILED_PRECONDITION, except hugepages, which are skipped.
+ * for quota, memory and swap means "no limit". A memory limit without a swap limit allows no swap. A
+ * limit whose controller this host lacks is FAILED_PRECONDITION, except hugepages, and swap where
+ * the kernel does not count it, which are skipped; so is a memory limit below what is in use and
+ * cannot be given back.
  */
 int cgroup_apply(const char *parent, const char *id,
     const Runtime__V1__LinuxContainerResources *res, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* The part of it that needs no cgroup: what is wrong with the numbers themselves. */
+int cgroup_check_resources(const Runtime__V1__LinuxContainerResources *res, struct err *err)
     __attribute__((warn_unused_result));
 
 /* The pids limit, which the CRI has no field for: -1 "max". */
 int cgroup_set_pids_max(const char *parent, const char *id, int64_t max, struct err *err)
     __attribute__((warn_unused_result));
 
-/* What the kernel has now, for ContainerStatus.resources. res is an initialised message whose
- * strings are replaced by memory of the arena; what the host lacks stays as it is. Unlimited reads
- * as 0 for memory and swap and as -1 for the quota. oom_score_adj and unified are not touched. */
+/* What the kernel has now, for ContainerStatus.resources. res holds what was applied last, or
+ * zeros: a field keeps its value where the kernel's is what it became (shares by weight, bytes by
+ * pages), else it is replaced, strings by memory of the arena. What the host lacks stays as it is.
+ * Unlimited reads as 0 for memory and swap and as -1 for the quota. oom_score_adj, hugepages and
+ * unified are not touched. */
 struct arena;
 int cgroup_read_resources(const char *parent, const char *id, struct arena *arena,
     Runtime__V1__LinuxContainerResources *res, struct err *err);
 
-/* cpu.weight of v2 for the shares of v1, and back (the smallest shares of that weight that are a
- * kubelet's: 1 gives 2, 100 gives 1024). 0 gives 0. */
+/* cpu.weight of v2 for the shares of v1, and back (the largest shares of that weight: 1 gives 2, 100
+ * gives 1024). 0 gives 0. */
 uint64_t cgroup_weight_of_shares(uint64_t shares);
 uint64_t cgroup_shares_of_weight(uint64_t weight);
 
@@ -142,7 +150,7 @@ int cgroup_pids(const char *parent, const char *id, size_t max, pid_t **ret, siz
     struct err *err);
 
 /* Remove it and what its processes left below it. 1: gone. 0: a process is still there, or there
- * was too much for one go: call again. -1: error. */
+ * was too much for one go: call again (and cgroup_kill as well, when that goes on). -1: error. */
 int cgroup_remove(const char *parent, const char *id, struct err *err);
 
 /* Remove the parent, and its parents, as far up as they are empty and ours. Never an error that it
