@@ -24,7 +24,8 @@
  *	}
  *
  * OP_NEXT: done, at once or after waits. OP_AGAIN: the op is resumed later and the step makes the
- * same call again. OP_FAIL: *err says why. A wait that ends in an error turns the op round by itself.
+ * same call again. OP_FAIL: *err says why. A wait that ends in an error turns the op round by
+ *itself.
  */
 #ifndef NET_NET_H
 #define NET_NET_H
@@ -54,7 +55,8 @@ struct net_handler {
 struct net_config {
 	const char *instance; /* in the names of bridge, links and the nft table; "coracle" */
 	enum net_mode mode;
-	const char *state_dir; /* an existing directory, absolute; best one that outlives a reboot */
+	const char
+	    *state_dir; /* an existing directory, absolute; best one that outlives a reboot */
 
 	/* NET_BUILTIN */
 	const char *subnet4; /* "10.88.0.0/16"; NULL: one derived from the instance; "": no IPv4 */
@@ -66,11 +68,11 @@ struct net_config {
 	const char *cni_conf_dir;                   /* NULL: "/etc/cni/net.d" */
 	const char *cni_bin_dirs[NET_CNI_BIN_DIRS]; /* none: "/opt/cni/bin" */
 	const char *cni_cache_dir;                  /* NULL: "/var/lib/cni" */
-	int cni_max_networks;       /* networks a pod joins (eth0, eth1…); 0: 1; -1: all */
+	int cni_max_networks; /* networks a pod joins (eth0, eth1…); 0: 1; -1: all */
 	const struct net_handler *handlers;
 	size_t n_handlers;
-	bool cni_native;            /* run the plugin types we have ourselves */
-	int64_t plugin_timeout_ms;  /* one plugin call; 0: 60000 */
+	bool cni_native;           /* run the plugin types we have ourselves */
+	int64_t plugin_timeout_ms; /* one plugin call; 0: 60000 */
 };
 
 enum net_proto { NET_TCP, NET_UDP, NET_SCTP };
@@ -89,7 +91,7 @@ struct net_kv {
 struct net_pod {
 	const char *id; /* of the sandbox */
 	const char *name, *ns, *uid;
-	const char *netns_path;    /* NULL, or a missing file: the namespace is gone (detach only) */
+	const char *netns_path; /* NULL, or a missing file: the namespace is gone (detach only) */
 	const char *cgroup_parent; /* for the capability cgroupPath; may be NULL */
 	const char *handler;       /* runtime handler; NULL or "": the default */
 	const struct net_port *ports;
@@ -116,13 +118,13 @@ struct net_call {
 void net_call_release(struct net_call *c); /* the result too; only when nothing goes on */
 
 /* Start; nothing is waited for: whether the network works is net_ready()'s to tell. Fails on a
- * configuration that cannot work (INVALID_ARGUMENT) and when the agent cannot be started. Call after
- * loop_init(). net_close() leaves every pod attached. */
+ * configuration that cannot work (INVALID_ARGUMENT) and when the agent cannot be started. Call
+ * after loop_init(). net_close() leaves every pod attached. */
 struct net *net_open(const struct net_config *config, struct err *err);
 void net_close(struct net *net);
 
-/* Attach a pod to its network(s). Fails with FAILED_PRECONDITION when the network is not ready, with
- * ALREADY_EXISTS when a host port is taken (the message names the pod that holds it), with
+/* Attach a pod to its network(s). Fails with FAILED_PRECONDITION when the network is not ready,
+ * with ALREADY_EXISTS when a host port is taken (the message names the pod that holds it), with
  * RESOURCE_EXHAUSTED when the subnet has no address left, with the plugin's name and words when a
  * plugin fails. What a failed attach leaves is for net_detach(), with json NULL. */
 enum op_ret net_attach(struct net_call *c, struct net *net, const struct net_pod *pod,
@@ -135,8 +137,8 @@ enum op_ret net_detach(struct net_call *c, struct net *net, const struct net_pod
     const char *json, struct op *op, struct err *err) __attribute__((warn_unused_result));
 
 /* At recovery, before any attach: what the record says is in use by this pod. INVALID_ARGUMENT when
- * the record is not one of ours, ALREADY_EXISTS when another pod has the address. The result (may be
- * NULL) is filled as by net_attach(), except for json. */
+ * the record is not one of ours, ALREADY_EXISTS when another pod has the address. The result (may
+ * be NULL) is filled as by net_attach(), except for json. */
 int net_reserve(struct net *net, const char *pod_id, const char *json,
     struct net_result *ret_result, struct err *err) __attribute__((warn_unused_result));
 
@@ -154,12 +156,12 @@ bool net_ready(struct net *net, const char **ret_reason, char *msg, size_t n);
 int net_set_pod_cidr(struct net *net, const char *cidr, struct err *err)
     __attribute__((warn_unused_result));
 
-/* For `coracle info` and verbose Status: one JSON object (mode, subnets, the configuration files with
- * their faults, the networks in use), appended. */
+/* For `coracle info` and verbose Status: one JSON object (mode, subnets, the configuration files
+ * with their faults, the networks in use), appended. */
 void net_info(struct net *net, struct buf *ret_json);
 
-/* Remove bridge and rules of the built-in network of this configuration, for uninstalling. Blocking;
- * FAILED_PRECONDITION naming a link when a pod is still attached. */
+/* Remove bridge and rules of the built-in network of this configuration, for uninstalling.
+ * Blocking; FAILED_PRECONDITION naming a link when a pod is still attached. */
 int net_remove_all(const struct net_config *config, struct err *err)
     __attribute__((warn_unused_result));
 

@@ -23,10 +23,10 @@ struct podfiles_dns {
 int podfiles_resolv_conf(const struct podfiles_dns *dns, const char *host, size_t host_len,
     struct buf *out, struct err *err) __attribute__((warn_unused_result));
 
-/* hosts, appended: the host's file as it is; without one (host NULL) the loopback names, and the pod's
- * addresses with its hostname. */
-void podfiles_hosts(const char *host, size_t host_len, const char *hostname,
-    const char *const *ips, size_t n_ips, struct buf *out);
+/* hosts, appended: the host's file as it is; without one (host NULL) the loopback names, and the
+ * pod's addresses with its hostname. */
+void podfiles_hosts(const char *host, size_t host_len, const char *hostname, const char *const *ips,
+    size_t n_ips, struct buf *out);
 
 /* hostname, appended: the pod's name for itself and a newline. INVALID_ARGUMENT when it is longer
  * than 64 bytes or has characters that no host name has. */
