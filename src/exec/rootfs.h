@@ -23,8 +23,7 @@ struct rootfs_spec {
 	const char *layers_dir;    /* absolute */
 	const char *const *lowers; /* names in layers_dir, top first; at least one */
 	size_t n_lowers;           /* at most ROOTFS_MAX_LOWERS */
-	const char *dir;     /* of the container (rootfs_create); NULL: no upper layer, read-only */
-	bool readonly;       /* the mount, not the upper directory */
+	const char *dir; /* of the container (rootfs_create); NULL: nothing can be written */
 	int idmap_userns_fd; /* the layers' owners are mapped into this user namespace; -1: not */
 };
 
@@ -36,7 +35,8 @@ enum { ROOTFS_MAX_LOWERS = 500 }; /* of overlayfs */
 int rootfs_create(const struct rootfs_spec *spec, uint32_t root_uid, uint32_t root_gid,
     struct err *err) __attribute__((warn_unused_result));
 
-/* A detached mount, or -1. FAILED_PRECONDITION when ids shall be mapped and the kernel (before
+/* A detached mount, or -1. With a dir it is writable whatever the container is to have: targets of
+ * mounts are made in it, and the launch makes it read-only at last. FAILED_PRECONDITION when ids shall be mapped and the kernel (before
  * 5.19) or the layers' filesystem cannot. */
 int rootfs_mount(const struct rootfs_spec *spec, struct err *err)
     __attribute__((warn_unused_result));
@@ -51,5 +51,8 @@ int rootfs_remove(const char *dir, struct err *err);
 
 /* Whether layers in that directory can have their owners mapped: for the handler's features. */
 bool rootfs_can_idmap(const char *layers_dir);
+
+/* Tests only: mount as older kernels have to. */
+extern bool rootfs_old_kernel;
 
 #endif

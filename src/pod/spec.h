@@ -34,6 +34,7 @@ struct spec_defaults {
 	bool cgroup_writable;                 /* /sys/fs/cgroup is not read-only */
 	bool privileged_without_host_devices; /* of the runtime handler */
 	bool image_volumes_ignore;            /* do not make the image's VOLUME directories */
+	bool device_ownership; /* devices belong to the user of the container, not to the host's owner */
 };
 
 /* A v1 hierarchy, or v2's on a hybrid host, as a container shall see it. */
