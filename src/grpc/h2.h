@@ -130,7 +130,7 @@ struct h2_handlers {
 	/* Bytes of the body; end: nothing follows (then n may be 0, also after a head without end). The
 	 * bytes are borrowed. */
 	void (*on_data)(struct h2_stream *, const void *p, size_t n, bool end);
-	/* The backlog fell to H2_LOW_WATER after it had been over it. */
+	/* The backlog fell to H2_LOW_WATER after it had been over it. May be NULL. */
 	void (*on_drain)(struct h2_stream *);
 	/* The stream is over and the owner's again. H2_NO_ERROR: both sides ended it in order and all
 	 * of our side is on its way; else a reset (either side's), or the connection is lost. */

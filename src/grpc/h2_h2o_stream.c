@@ -182,7 +182,7 @@ stream_turn(struct h2o_conn *c, struct h2_stream *s)
 	stream_check_done(s);
 	if (s->closing)
 		return;
-	if (s->over_low && h2_backlog(s) <= H2_LOW_WATER) {
+	if (s->over_low && h2_backlog(s) <= H2_LOW_WATER && c->c.host->on->on_drain != NULL) {
 		s->over_low = 0;
 		c->c.host->on->on_drain(s);
 	}
