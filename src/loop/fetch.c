@@ -7,7 +7,6 @@
  */
 #include "loop/fetch.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 #include <curl/curl.h>
 #include <stdlib.h>
@@ -298,30 +297,13 @@ env_either(const char *upper, const char *lower)
 	return !str_empty(s) ? s : STR_OR_EMPTY(getenv(upper));
 }
 
-static bool
-is_loopback(const char *url)
-{
-	cleanup_free char *host = NULL;
-	char *h = NULL;
-	CURLU *u = curl_url();
-	struct in_addr v4;
-
-	if (u != NULL && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK)
-		curl_url_get(u, CURLUPART_HOST, &h, 0);
-	host = xstrdup(STR_OR_EMPTY(h));
-	curl_free(h);
-	curl_url_cleanup(u);
-	return strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
-	    (inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
-}
-
 static void
 set_proxy(CURL *easy, const char *url)
 {
 	const char *proxy = str_starts(url, "https:") ? env_either("HTTPS_PROXY", "https_proxy")
 						      : env_either("HTTP_PROXY", "http_proxy");
 
-	curl_easy_setopt(easy, CURLOPT_PROXY, is_loopback(url) ? "" : proxy);
+	curl_easy_setopt(easy, CURLOPT_PROXY, fetch_url_is_loopback(url) ? "" : proxy);
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, env_either("NO_PROXY", "no_proxy"));
 	curl_easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
 }

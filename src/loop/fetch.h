@@ -93,6 +93,14 @@ void fetch_release(struct fetch *f);
 /* The nth header of that name (0: the first) without the blanks around its value; NULL: no more. */
 const char *fetch_header(const struct fetch *f, const char *name, unsigned nth);
 
+/* Scheme, host and port are equal, defaults counted in. */
+bool fetch_url_same_origin(const char *a, const char *b);
+/* "localhost", 127.0.0.0/8 or [::1]. */
+bool fetch_url_is_loopback(const char *url);
+/* Where a Location leads that came from base: an http or https URL without a fragment, on the heap.
+ * NULL when it leads nowhere, or holds a user name. */
+char *fetch_url_join(const char *base, const char *location);
+
 /* Close idle connections and free what is shared. No fetch may be running. */
 void fetch_shutdown(void);
 
