@@ -7,6 +7,11 @@
  * tried again each second for as long as that fails; calls fail meanwhile), and on_renewed is called
  * once it answers. Its owner then asks for a List and has every running container it misses adopted.
  *
+ * The pipes of a process (stdin_fd, stdout_fd, stderr_fd of the replies to Launch and Open) are kept
+ * here until it ends, and go with an Adopt of the same id by themselves: what is in a pipe then outlives even a
+ * keeper and a container that die at the same moment. After a restart of coracled its owner sends an
+ * Open for each running process of the List, which also gives it the pidfd and the terminal.
+ *
  * A Reply is decoded before done() is called, its descriptors are in call->fds, and a field named
  * *_fd of the Reply with value v > 0 means fds[v - 1]; keeper_call_take_fd() hands one over.
  */
@@ -45,7 +50,6 @@ struct keeper_hooks {
 	/* A process that was launched or adopted has ended; its record is on disk. What ended while
 	 * nobody was connected is found by List. *e lives as long as the call. */
 	void (*on_exit)(struct keeper *k, const Coracle__Launch__Exit *e);
-	void (*on_stdin_closed)(struct keeper *k, const char *id); /* drop what was kept for Adopt */
 	void (*on_lost)(struct keeper *k);
 	void (*on_renewed)(struct keeper *k);
 	void (*on_note)(struct keeper *k, const char *text); /* a degradation, said once: for the log */
@@ -56,7 +60,7 @@ void *keeper_owner(const struct keeper *k);
 pid_t keeper_pid(const struct keeper *k);          /* 0 while there is none */
 const char *keeper_version(const struct keeper *k); /* "" while there is none */
 
-enum { KEEPER_CALL_FDS = 4 };
+enum { KEEPER_CALL_FDS = 8 };
 
 struct keeper_call {
 	void (*done)(struct keeper_call *); /* called once, from the loop */
@@ -89,8 +93,8 @@ int keeper_call_op(struct keeper *k, struct keeper_call *call, Coracle__Launch__
  * given up: no callback comes any more. Fine on one that is all zero, and twice. */
 void keeper_call_release(struct keeper_call *call);
 
-/* The descriptor a field of the reply names (pid_fd, tty_fd, stdin_fd), the caller's from now on; -1
- * when the field is 0. */
+/* The descriptor a field of the reply names (pid_fd, tty_fd), the caller's from now on; -1 when the
+ * field is 0. */
 int keeper_call_take_fd(struct keeper_call *call, uint32_t index);
 
 #endif
