@@ -160,6 +160,7 @@ hang_up(struct agent *a)
 	ev_io_stop(loop, &a->w_in);
 	ev_io_stop(loop, &a->w_out);
 	timer_stop(&a->deadline);
+	shutdown(a->fd, SHUT_RDWR); /* whoever else may have inherited it */
 	fd_closep(&a->fd);
 	buf_truncate(&a->in, 0);
 	buf_truncate(&a->out, 0);

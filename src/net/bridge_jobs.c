@@ -150,7 +150,10 @@ prepare_family(const char *bridge, int family, struct err *err)
 		               bridge_sysctl(bridge, "ipv4", "route_localnet", "1", err) < 0
 		           ? -1
 		           : 0;
-	return bridge_sysctl(bridge, "ipv6", "disable_ipv6", "0", err) < 0 ||
+	/* The bridge's link-local address is what asks for neighbours: without it nothing is
+	 * forwarded to pods, so it must not wait for duplicate detection. */
+	return bridge_sysctl(bridge, "ipv6", "accept_dad", "0", err) < 0 ||
+	               bridge_sysctl(bridge, "ipv6", "disable_ipv6", "0", err) < 0 ||
 	               bridge_sysctl(bridge, "ipv6", "accept_ra", "0", err) < 0 ||
 	               sysctl_forward6(err) < 0
 	           ? -1
@@ -223,6 +226,7 @@ add_pair(struct nl *nl, const json_t *request, int netns, struct err *err)
 	    .peer_netns_fd = netns,
 	    .mtu = (unsigned)json_integer_value(json_object_get(request, "mtu")),
 	    .up = true,
+	    .hairpin = true,
 	    .peer_mac = hex_decode(text_of(request, "mac"), mac, MAC_SIZE) == 0 ? mac : NULL};
 	int found = rtnl_link_get(nl, bridge, &br, err);
 

@@ -460,6 +460,7 @@ builtin_attach(
 		err_set(err, ERR_INVALID_ARGUMENT, "the pod has no network namespace");
 		return OP_FAIL;
 	}
+	net->recovered = true;
 	t = task_new(c, TASK_ATTACH, net, op);
 	t->state = TASK_FAILED;
 	if (take_lease(net, pod, &t->lease, err) < 0)
@@ -526,6 +527,7 @@ builtin_gc(struct net_call *c, struct net *net, const char *const *live, size_t 
 		if (!is_live(lease->pod_id, live, n))
 			builtin_drop_lease(net, lease);
 	}
+	net->recovered = true;
 	links = json_array();
 	for (size_t i = 0; i < n; i++) {
 		char link[IFNAMSIZ];

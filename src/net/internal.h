@@ -24,6 +24,7 @@ struct net {
 	char table[NET_TABLE_SIZE];
 	struct agent *agent;
 	struct leases leases;
+	bool recovered; /* the leases are all that there are: what the table has besides may go */
 	/* NET_BUILTIN */
 	char bridge[IFNAMSIZ];
 	int mtu;

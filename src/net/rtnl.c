@@ -278,6 +278,8 @@ rtnl_veth_add(struct nl *nl, const struct rtnl_veth *v, struct err *err)
 	mnl_attr_nest_end(h, peer);
 	mnl_attr_nest_end(h, data);
 	mnl_attr_nest_end(h, info);
+	if (v->hairpin)
+		rtnl_queue_hairpin(nl, v->name);
 	return nl_talk(nl, NULL, NULL) < 0 ? nl_error(nl, err, "create link %s", v->name) : 0;
 }
 
@@ -302,6 +304,23 @@ rtnl_queue_up(struct nl *nl, int index)
 	nl_message(nl, RTM_NEWLINK, 0, sizeof(*i), &i);
 	i->ifi_index = index;
 	i->ifi_flags = i->ifi_change = IFF_UP;
+}
+
+void
+rtnl_queue_hairpin(struct nl *nl, const char *port)
+{
+	struct nlattr *info, *data;
+	struct nlmsghdr *h;
+	struct ifinfomsg *i;
+
+	h = nl_message(nl, RTM_NEWLINK, 0, sizeof(*i), &i);
+	mnl_attr_put_strz(h, IFLA_IFNAME, port);
+	info = mnl_attr_nest_start(h, IFLA_LINKINFO);
+	mnl_attr_put_strz(h, IFLA_INFO_SLAVE_KIND, "bridge");
+	data = mnl_attr_nest_start(h, IFLA_INFO_SLAVE_DATA);
+	mnl_attr_put_u8(h, IFLA_BRPORT_MODE, 1);
+	mnl_attr_nest_end(h, data);
+	mnl_attr_nest_end(h, info);
 }
 
 int

@@ -46,7 +46,8 @@ struct rtnl_veth {
 	int master;                    /* index of the bridge; 0: none */
 	unsigned mtu;                  /* 0: the kernel's */
 	const uint8_t *mac, *peer_mac; /* NULL: random */
-	bool up;                       /* both ends */
+	bool hairpin;
+	bool up; /* this end; the other one cannot be before both are there */
 };
 
 /* 1, or 0 when there is no such link, or -1. */
@@ -71,6 +72,8 @@ int rtnl_link_del(struct nl *nl, const char *name, struct err *err);
 int rtnl_link_up(struct nl *nl, int index, struct err *err);
 
 void rtnl_queue_up(struct nl *nl, int index);
+/* Let a bridge send a packet out of the port it came in by: a pod that calls its own host port. */
+void rtnl_queue_hairpin(struct nl *nl, const char *port);
 /* Address on a link. no_dad: usable at once, nobody is asked whether it is free. */
 void rtnl_queue_addr(struct nl *nl, int index, const struct ipnet *addr, bool no_dad, bool replace);
 void rtnl_queue_route(struct nl *nl, const struct rtnl_route *r, bool replace);

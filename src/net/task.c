@@ -84,6 +84,7 @@ net_rules_text(struct net *net)
 	for (size_t i = 0; i < 2; i++)
 		spec.subnets[i] = net->pools[i].net;
 	rules_table(&spec, &text);
-	rules_ports(net->table, &net->leases, &text);
+	if (net->recovered)
+		rules_ports(net->table, &net->leases, &text);
 	return buf_detach(&text);
 }

@@ -200,6 +200,9 @@ lab_serve(const char *netns, int type, const char *ip, int port, const char *wor
 
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		lab_enter(netns);
+		dup2(ready[1], 3);
+		ready[1] = 3;
+		close_range(4, ~0U, 0);
 		fd = socket(s.ss_family, type | SOCK_CLOEXEC, 0);
 		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 		if (bind(fd, (struct sockaddr *)&s, len) < 0 ||
