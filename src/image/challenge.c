@@ -101,13 +101,14 @@ skip_list(const char **at)
 static void
 skip_token68(const char **at)
 {
-	size_t n = strspn(*at, token_chars), more = strspn(*at + n, "/+=");
-	const char *end = *at + n + more;
+	const char *end = *at + strspn(*at, "-._~+/0123456789abcdefghijklmnopqrstuvwxyz"
+					    "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
-	while (more > 0 && *end != '\0' && strchr(" \t,", *end) == NULL)
-		end++;
+	if (end == *at)
+		return;
+	end += strspn(end, "=");
 	end += strspn(end, " \t");
-	if (more > 0 && (*end == ',' || *end == '\0'))
+	if (*end == ',' || *end == '\0')
 		*at = end;
 }
 

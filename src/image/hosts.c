@@ -146,6 +146,7 @@ parse_capabilities(struct registry_host *h, const json_t *v, const char *what, s
 {
 	if (!json_is_array(v))
 		return refuse(err, what, "capabilities", "not an array");
+	h->caps = 0;
 	for (size_t i = 0; i < json_array_size(v); i++) {
 		const char *s = STR_OR_EMPTY(json_string_value(json_array_get(v, i)));
 
@@ -294,10 +295,11 @@ parse_host(struct registry_host *h, const char *url, const json_t *table, const 
 		set_default(h, domain);
 	else if (parse_url(h, url, override_path, what, err) < 0)
 		return -1;
-	else if ((v = json_object_get(table, "capabilities")) == NULL)
-		h->caps = HOST_PULL | HOST_RESOLVE;
-	else if (parse_capabilities(h, v, what, err) < 0)
+	if ((v = json_object_get(table, "capabilities")) != NULL &&
+	    parse_capabilities(h, v, what, err) < 0)
 		return -1;
+	if (v == NULL || url == NULL) /* the registry itself has them all */
+		h->caps = HOST_PULL | HOST_RESOLVE;
 	if ((v = json_object_get(table, "skip_verify")) != NULL)
 		h->tls.insecure = skip_verify;
 	if ((v = json_object_get(table, "ca")) != NULL && host_certs_ca(h, v, dir, what, err) < 0)
