@@ -144,7 +144,7 @@ insn(uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm)
 	return (struct bpf_insn){.code = code, .dst_reg = dst, .src_reg = src, .off = off, .imm = imm};
 }
 
-enum { PROLOGUE = 6, RULE_MAX = 8, EPILOGUE = 2 };
+enum { PROLOGUE = 6, TEST = 3, RULE_MAX = 4 * TEST + 2, EPILOGUE = 2 }; /* instructions */
 
 /* Load what is asked for: r2 = type, r3 = access, r4 = major, r5 = minor. */
 static size_t
@@ -163,36 +163,39 @@ emit_prologue(struct bpf_insn *p)
 	return n;
 }
 
+/* Go on only when (reg op imm) is 0. The copy is compared, not the register itself: otherwise the
+ * verifier learns a value on one of the two ways and walks all that follows again for each, which
+ * is too much for it beyond some hundred rules. */
+static size_t
+emit_test(struct bpf_insn *p, uint8_t reg, uint8_t op, uint32_t imm)
+{
+	p[0] = insn(BPF_ALU | BPF_MOV | BPF_X, 0, reg, 0, 0);
+	p[1] = insn((uint8_t)(BPF_ALU | op | BPF_K), 0, 0, 0, (int32_t)imm);
+	p[2] = insn(BPF_JMP | BPF_JNE | BPF_K, 0, 0, 0, 0); /* to where is filled in later */
+	return TEST;
+}
+
 /* Return 1 when the rule matches, else fall through to the next. */
 static size_t
 emit_rule(struct bpf_insn *p, const struct cgroup_device *r)
 {
-	size_t n = 0, jumps[4], n_jumps = 0;
+	size_t n = 0, tests;
 
-	if (r->type != 'a') {
-		jumps[n_jumps++] = n;
-		p[n++] = insn(BPF_JMP | BPF_JNE | BPF_K, 2, 0, 0,
+	if (r->type != 'a')
+		n += emit_test(p + n, 2, BPF_XOR,
 		    r->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
-	}
-	if (r->major >= 0) {
-		jumps[n_jumps++] = n;
-		p[n++] = insn(BPF_JMP | BPF_JNE | BPF_K, 4, 0, 0, (int32_t)r->major);
-	}
-	if (r->minor >= 0) {
-		jumps[n_jumps++] = n;
-		p[n++] = insn(BPF_JMP | BPF_JNE | BPF_K, 5, 0, 0, (int32_t)r->minor);
-	}
-	if (r->access != CGROUP_DEV_ALL) { /* CGROUP_DEV_* are BPF_DEVCG_ACC_* */
-		p[n++] = insn(BPF_ALU | BPF_MOV | BPF_X, 0, 3, 0, 0);
-		p[n++] = insn(BPF_ALU | BPF_AND | BPF_K, 0, 0, 0, (int32_t)~r->access);
-		jumps[n_jumps++] = n;
-		p[n++] = insn(BPF_JMP | BPF_JNE | BPF_K, 0, 0, 0, 0);
-	}
+	if (r->major >= 0)
+		n += emit_test(p + n, 4, BPF_XOR, (uint32_t)r->major);
+	if (r->minor >= 0)
+		n += emit_test(p + n, 5, BPF_XOR, (uint32_t)r->minor);
+	if (r->access != CGROUP_DEV_ALL) /* CGROUP_DEV_* are BPF_DEVCG_ACC_* */
+		n += emit_test(p + n, 3, BPF_AND, ~r->access);
+	tests = n;
 	p[n++] = insn(BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1);
 	p[n++] = insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0);
 	assert(n <= RULE_MAX);
-	for (size_t i = 0; i < n_jumps; i++)
-		p[jumps[i]].off = (int16_t)(n - jumps[i] - 1);
+	for (size_t jump = TEST - 1; jump < tests; jump += TEST)
+		p[jump].off = (int16_t)(n - jump - 1);
 	return n;
 }
 

@@ -611,8 +611,7 @@ test_limits(void)
 	cgroup_kill(pod, id, &err);
 	wait_status(child);
 	ok(removed_soon(pod, id, NULL), "remove");
-	refused(cgroup_apply(pod, id, &res, &err),
-	    cgroup_has(CGROUP_CPUSET) ? ERR_NOT_FOUND : ERR_FAILED_PRECONDITION, "nothing to apply to");
+	refused(cgroup_apply(pod, id, &res, &err), ERR_NOT_FOUND, "nothing to apply to");
 	arena_release(&arena);
 }
 
@@ -784,7 +783,7 @@ test_devices(void)
 	is_int(WEXITSTATUS(wait_status(spawn(pod, id, do_try_devices))), 31, "everything again");
 	many = calloc(1025, sizeof(*many));
 	for (int i = 0; i < 1025; i++)
-		many[i] = (struct cgroup_device){'b', 200, i, CGROUP_DEV_READ};
+		many[i] = (struct cgroup_device){'b', 200 + i, i, CGROUP_DEV_READ};
 	good(cgroup_set_devices(pod, id, many, 1024, &err), "1024 rules");
 	refused(cgroup_set_devices(pod, id, many, 1025, &err), ERR_RESOURCE_EXHAUSTED, "one more");
 	free(many);
@@ -823,7 +822,8 @@ test_stats(void)
 	ok(s.have & CGROUP_HAVE_MEMORY && s.memory_usage >= 40 << 20, "memory %" PRIu64,
 	    s.memory_usage);
 	ok(s.memory_working_set <= s.memory_usage && s.memory_working_set >= 40 << 20, "working set");
-	ok(s.memory_rss >= 40 << 20 && s.memory_rss <= s.memory_usage, "rss");
+	/* counted per CPU, in batches */
+	ok(s.memory_rss >= 36 << 20 && s.memory_rss <= 64 << 20, "rss %" PRIu64, s.memory_rss);
 	ok(s.page_faults > 100, "faults");
 	ok(s.memory_limit == UINT64_MAX, "no limit");
 	ok(s.oom_kills == 0, "no OOM kill");
@@ -851,6 +851,8 @@ main(void)
 
 	if (getuid() != 0)
 		skip_all("needs root");
+	if (fd_openat2(AT_FDCWD, "/", O_PATH, 0, 0) < 0 && errno == ENOSYS)
+		skip_all("no openat2(2) here (valgrind lacks it)");
 	snprintf(top, sizeof(top), "/t-cgroup-%d", (int)getpid());
 	snprintf(pod, sizeof(pod), "%s/pod1", top);
 	if (cgroup_init(top + 1, CGROUP_DRIVER_CGROUPFS, &err) < 0)
