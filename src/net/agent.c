@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,65 +71,130 @@ read_full(int fd, void *p, size_t n)
 	return 0;
 }
 
-static json_t *
-carry_out(const struct agent_method *m, json_t *request)
-{
-	const char *name = json_string_value(json_object_get(request, "job"));
-	struct err err = {0};
-	json_t *reply = NULL;
+struct request {
+	uint32_t seq;
+	json_t *json;
+};
 
-	while (m->name != NULL && (name == NULL || strcmp(m->name, name) != 0))
-		m++;
-	if (m->name == NULL)
-		err_set(&err, ERR_INTERNAL, "network agent knows no job %s", name ? name : "");
-	else if (m->run(request, &reply, &err) == 0)
-		return json_pack("{s:o*}", "reply", reply);
-	json_decref(reply);
-	return json_pack("{s:i,s:s%}", "code", (int)err.code, "msg", err.msg, strlen(err.msg));
+/* The next frame; -1 at the end of the daemon. */
+static int
+next_request(int fd, struct request *r)
+{
+	cleanup_free char *text = NULL;
+	struct frame_head head;
+
+	if (read_full(fd, &head, sizeof(head)) < 0)
+		return -1;
+	text = xmalloc(head.len);
+	if (read_full(fd, text, head.len) < 0)
+		return -1;
+	*r = (struct request){
+	    .seq = head.seq, .json = json_loadb(text, head.len, JSON_REJECT_DUPLICATES, NULL)};
+	return 0;
 }
 
 static int
-answer(int fd, uint32_t seq, json_t *reply)
+answer(int fd, uint32_t seq, json_t *reply, const struct err *err)
 {
 	struct frame_head head = {.seq = seq};
 	cleanup_free char *text = NULL;
+	json_t *frame;
 
-	/* A message that is no UTF-8 cannot be packed. */
-	if (reply == NULL)
-		reply =
+	if (err->code == ERR_NONE)
+		frame = json_pack("{s:O*}", "reply", reply);
+	else
+		frame = json_pack("{s:i,s:s}", "code", (int)err->code, "msg", err->msg);
+	if (frame == NULL) /* a message that is no UTF-8 cannot be packed */
+		frame =
 		    json_pack("{s:i,s:s}", "code", (int)ERR_INTERNAL, "msg", "unprintable error");
-	text = json_dumps(reply, JSON_COMPACT);
-	json_decref(reply);
-	if (text == NULL)
-		return -1;
+	text = json_dumps(frame, JSON_COMPACT);
+	json_decref(frame);
 	head.len = (uint32_t)strlen(text);
 	return fd_write_all(fd, &head, sizeof(head)) < 0 || fd_write_all(fd, text, head.len) < 0
 	           ? -1
 	           : 0;
 }
 
+static const struct agent_method *
+find_method(const struct agent_method *m, const json_t *request)
+{
+	const char *name = json_string_value(json_object_get(request, "job"));
+
+	while (m->name != NULL && (name == NULL || strcmp(m->name, name) != 0))
+		m++;
+	return m->name != NULL ? m : NULL;
+}
+
+static int
+do_one(int fd, const struct agent_method *m, struct request *r)
+{
+	struct err err = {0};
+	json_t *reply = NULL;
+	int ret;
+
+	if (m == NULL)
+		err_set(&err, ERR_INTERNAL, "the network agent does not know that job");
+	else if (m->run(r->json, &reply, &err) == 0)
+		err = (struct err){0};
+	ret = answer(fd, r->seq, reply, &err);
+	json_decref(reply);
+	json_decref(r->json);
+	return ret;
+}
+
+/* r and all of its kind that wait behind it. What comes next and is of another kind is *ret_next.
+ */
+static int
+do_many(int fd, const struct agent_method *table, const struct agent_method *m, struct request *r,
+    struct request *ret_next)
+{
+	struct request list[AGENT_MANY_MAX] = {*r};
+	json_t *json[AGENT_MANY_MAX] = {r->json};
+	struct err errs[AGENT_MANY_MAX];
+	struct pollfd more = {.fd = fd, .events = POLLIN};
+	size_t n = 1;
+	int ret = 0;
+
+	memset(errs, 0, sizeof(errs));
+	while (n < AGENT_MANY_MAX && poll(&more, 1, 0) > 0) {
+		if (next_request(fd, ret_next) < 0)
+			break; /* the end is seen again by the next read */
+		if (find_method(table, ret_next->json) != m)
+			break;
+		list[n] = *ret_next;
+		json[n++] = ret_next->json;
+		*ret_next = (struct request){0};
+	}
+	m->many(json, n, errs);
+	for (size_t i = 0; i < n; i++) {
+		if (ret == 0)
+			ret = answer(fd, list[i].seq, NULL, &errs[i]);
+		json_decref(list[i].json);
+	}
+	return ret;
+}
+
 static int
 agent_main(const void *arg, int result, struct err *err)
 {
 	const struct agent_arg *a = arg;
-	struct frame_head head;
-	int lock;
+	struct request r = {0}, next = {0};
+	int lock, ret = 0;
 
 	(void)result;
 	lock = open(a->lock_path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (lock < 0 || flock(lock, LOCK_EX) < 0)
 		return err_errno(err, "lock %s", a->lock_path);
-	while (read_full(a->fd, &head, sizeof(head)) == 0) {
-		cleanup_free char *text = xmalloc(head.len);
-		json_t *request, *reply;
+	while (ret == 0 && (next.json != NULL || next_request(a->fd, &next) == 0)) {
+		const struct agent_method *m;
 
-		if (read_full(a->fd, text, head.len) < 0)
-			break;
-		request = json_loadb(text, head.len, JSON_REJECT_DUPLICATES, NULL);
-		reply = carry_out(a->methods, request);
-		json_decref(request);
-		if (answer(a->fd, head.seq, reply) < 0)
-			break;
+		r = next;
+		next = (struct request){0};
+		m = find_method(a->methods, r.json);
+		if (m != NULL && m->many != NULL)
+			ret = do_many(a->fd, a->methods, m, &r, &next);
+		else
+			ret = do_one(a->fd, m, &r);
 	}
 	return 0;
 }

@@ -22,10 +22,17 @@ struct agent;
 /* Carried out in the agent's process, may block. Fills *ret_reply (or leaves it NULL) or fails. */
 typedef int agent_fn(json_t *request, json_t **ret_reply, struct err *err);
 
+/* As above for several requests at once that came one after the other: errs[i] is the outcome of
+ * requests[i], zeroed before; there are no replies. */
+typedef void agent_many_fn(json_t *const *requests, size_t n, struct err *errs);
+
 struct agent_method {
 	const char *name; /* value of the request's member "job"; NULL ends the table */
 	agent_fn *run;
+	agent_many_fn *many; /* instead of run, where jobs are cheaper together; or NULL */
 };
+
+enum { AGENT_MANY_MAX = 64 };
 
 /* Embedded; zero-initialise. */
 struct agent_job {

@@ -306,18 +306,40 @@ job_bridge_attach(json_t *request, json_t **ret_reply, struct err *err)
 	return flush_udp(request, err);
 }
 
-int
-job_bridge_detach(json_t *request, json_t **ret_reply, struct err *err)
+static int
+delete_links(json_t *const *requests, size_t n, struct err *err)
 {
+	const char *names[AGENT_MANY_MAX];
 	struct nl nl;
 	int ret;
 
-	(void)ret_reply;
-	if (run_nft(request, err) < 0 || nl_open(&nl, NETLINK_ROUTE, -1, err) < 0)
+	for (size_t i = 0; i < n; i++)
+		names[i] = text_of(requests[i], "link");
+	if (nl_open(&nl, NETLINK_ROUTE, -1, err) < 0)
 		return -1;
-	ret = rtnl_link_del(&nl, text_of(request, "link"), err);
+	ret = rtnl_links_del(&nl, names, n, err);
 	nl_close(&nl);
-	return ret < 0 ? -1 : flush_udp(request, err);
+	return ret;
+}
+
+/* Every request's rules are all rules as of then: the last ones are what counts. */
+void
+jobs_bridge_detach(json_t *const *requests, size_t n, struct err *errs)
+{
+	struct err err = {0};
+	size_t last = n;
+
+	while (last > 0 && *text_of(requests[last - 1], "nft") == '\0')
+		last--;
+	if ((last > 0 && run_nft(requests[last - 1], &err) < 0) ||
+	    delete_links(requests, n, &err) < 0) {
+		for (size_t i = 0; i < n; i++)
+			errs[i] = err;
+		return;
+	}
+	for (size_t i = 0; i < n; i++)
+		if (flush_udp(requests[i], &errs[i]) == 0)
+			errs[i] = (struct err){0};
 }
 
 int
@@ -368,7 +390,9 @@ int
 job_bridge_gc(json_t *request, json_t **ret_reply, struct err *err)
 {
 	json_t *gone = json_array();
+	const char *names[256];
 	struct nl nl;
+	size_t n;
 	int ret;
 
 	*ret_reply = gone;
@@ -376,8 +400,11 @@ job_bridge_gc(json_t *request, json_t **ret_reply, struct err *err)
 		return -1;
 	ret = list_ports(
 	    &nl, text_of(request, "bridge"), json_object_get(request, "links"), gone, err);
-	for (size_t i = 0; ret == 0 && i < json_array_size(gone); i++)
-		ret = rtnl_link_del(&nl, json_string_value(json_array_get(gone, i)), err);
+	for (size_t i = 0; ret == 0 && i < json_array_size(gone); i += n) {
+		for (n = 0; n < ARRAY_SIZE(names) && i + n < json_array_size(gone); n++)
+			names[n] = json_string_value(json_array_get(gone, i + n));
+		ret = rtnl_links_del(&nl, names, n, err);
+	}
 	nl_close(&nl);
 	return ret;
 }

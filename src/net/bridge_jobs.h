@@ -14,7 +14,8 @@
 
 #include "net/agent.h"
 
-agent_fn job_bridge_setup, job_bridge_attach, job_bridge_detach, job_bridge_gc, job_nft;
+agent_fn job_bridge_setup, job_bridge_attach, job_bridge_gc, job_nft;
+agent_many_fn jobs_bridge_detach;
 
 /* Remove the bridge and the table; FAILED_PRECONDITION when the bridge has ports. */
 int bridge_remove(const char *bridge, const char *table, struct err *err);

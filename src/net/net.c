@@ -15,12 +15,12 @@
 #include "net/rules.h"
 
 static const struct agent_method methods[] = {
-    {"bridge-setup",  job_bridge_setup },
-    {"bridge-attach", job_bridge_attach},
-    {"bridge-detach", job_bridge_detach},
-    {"bridge-gc",     job_bridge_gc    },
-    {"nft",           job_nft          },
-    {NULL,            NULL             },
+    {"bridge-setup",  job_bridge_setup,  NULL              },
+    {"bridge-attach", job_bridge_attach, NULL              },
+    {"bridge-detach", NULL,              jobs_bridge_detach},
+    {"bridge-gc",     job_bridge_gc,     NULL              },
+    {"nft",           job_nft,           NULL              },
+    {NULL,            NULL,              NULL              },
 };
 
 /* As containerd does: no privilege is needed for low ports or for ping inside a pod. */

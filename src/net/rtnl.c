@@ -10,6 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "base/macros.h"
 
@@ -293,6 +294,34 @@ rtnl_link_del(struct nl *nl, const char *name, struct err *err)
 	mnl_attr_put_strz(h, IFLA_IFNAME, name);
 	if (nl_talk(nl, NULL, NULL) < 0 && errno != ENODEV)
 		return nl_error(nl, err, "delete link %s", name);
+	return 0;
+}
+
+/* By a group made up for the purpose: the kernel unregisters a group's links in one go. Above 2^31
+ * no administrator numbers groups. */
+int
+rtnl_links_del(struct nl *nl, const char *const *names, size_t n, struct err *err)
+{
+	uint32_t group;
+	struct nlmsghdr *h;
+	struct ifinfomsg *i;
+
+	if (n == 1)
+		return rtnl_link_del(nl, names[0], err);
+	if (getrandom(&group, sizeof(group), 0) != sizeof(group))
+		return err_errno(err, "getrandom");
+	group |= UINT32_C(1) << 31;
+	for (size_t k = 0; k < n; k++) {
+		h = nl_message(nl, RTM_NEWLINK, 0, sizeof(*i), &i);
+		mnl_attr_put_strz(h, IFLA_IFNAME, names[k]);
+		mnl_attr_put_u32(h, IFLA_GROUP, group);
+		if (nl_talk(nl, NULL, NULL) < 0 && errno != ENODEV)
+			return nl_error(nl, err, "mark link %s", names[k]);
+	}
+	h = nl_message(nl, RTM_DELLINK, 0, sizeof(*i), &i);
+	mnl_attr_put_u32(h, IFLA_GROUP, group);
+	if (nl_talk(nl, NULL, NULL) < 0 && errno != ENODEV)
+		return nl_error(nl, err, "delete %zu links", n);
 	return 0;
 }
 

@@ -69,6 +69,8 @@ int rtnl_veth_add(struct nl *nl, const struct rtnl_veth *v, struct err *err);
 
 /* A missing link is fine. */
 int rtnl_link_del(struct nl *nl, const char *name, struct err *err);
+/* Delete many together, which takes hardly longer than one. */
+int rtnl_links_del(struct nl *nl, const char *const *names, size_t n, struct err *err);
 int rtnl_link_up(struct nl *nl, int index, struct err *err);
 
 void rtnl_queue_up(struct nl *nl, int index);
