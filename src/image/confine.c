@@ -24,28 +24,105 @@
 /* What extracting, hashing and allocating need. */
 static const char *const allowed[] = {
     /* files */
-    "read", "pread64", "write", "pwrite64", "writev", "lseek", "_llseek", "close", "openat", "openat2",
-    "newfstatat", "fstatat64", "fstat", "fstat64", "fstatfs", "fstatfs64", "mkdirat", "mknodat",
-    "symlinkat", "linkat", "unlinkat", "readlinkat", "fchown", "fchown32", "fchownat", "fchmod",
-    "fchmodat", "utimensat", "utimensat_time64", "fsetxattr", "flistxattr", "fgetxattr", "ftruncate",
-    "ftruncate64", "getdents64", "fcntl", "fcntl64", "syncfs", "fsync", "poll", "ppoll",
+    "read",
+    "pread64",
+    "write",
+    "pwrite64",
+    "writev",
+    "lseek",
+    "_llseek",
+    "close",
+    "openat",
+    "openat2",
+    "newfstatat",
+    "fstatat64",
+    "fstat",
+    "fstat64",
+    "fstatfs",
+    "fstatfs64",
+    "mkdirat",
+    "mknodat",
+    "symlinkat",
+    "linkat",
+    "unlinkat",
+    "readlinkat",
+    "fchown",
+    "fchown32",
+    "fchownat",
+    "fchmod",
+    "fchmodat",
+    "utimensat",
+    "utimensat_time64",
+    "fsetxattr",
+    "flistxattr",
+    "fgetxattr",
+    "ftruncate",
+    "ftruncate64",
+    "getdents64",
+    "fcntl",
+    "fcntl64",
+    "syncfs",
+    "fsync",
+    "poll",
+    "ppoll",
     /* memory */
-    "munmap", "mremap", "brk", "madvise",
+    "munmap",
+    "mremap",
+    "brk",
+    "madvise",
     /* the rest of a C library */
-    "exit", "exit_group", "rt_sigreturn", "rt_sigprocmask", "rt_sigaction", "sigaltstack",
-    "restart_syscall", "clock_gettime", "clock_gettime64", "gettimeofday", "futex", "futex_time64",
-    "getrandom", "getpid", "gettid", "sched_yield",
+    "exit",
+    "exit_group",
+    "rt_sigreturn",
+    "rt_sigprocmask",
+    "rt_sigaction",
+    "sigaltstack",
+    "restart_syscall",
+    "clock_gettime",
+    "clock_gettime64",
+    "gettimeofday",
+    "futex",
+    "futex_time64",
+    "getrandom",
+    "getpid",
+    "gettid",
+    "sched_yield",
 #ifdef SANITIZED
-    "readlink", "sysinfo", "getuid", "geteuid", "prctl", "dup", "dup2", "dup3", "pipe2",
+    "readlink",
+    "sysinfo",
+    "getuid",
+    "geteuid",
+    "prctl",
+    "dup",
+    "dup2",
+    "dup3",
+    "pipe2",
     "sched_getaffinity",
 #endif
 };
 
 /* Asked for by some C library or other as a matter of course, and done without. */
 static const char *const absent[] = {
-    "statx", "rseq", "set_robust_list", "membarrier", "prlimit64", "getrlimit", "ugetrlimit",
-    "fallocate", "copy_file_range", "fadvise64", "access", "faccessat", "faccessat2", "ioctl",
-    "sched_getparam", "open", "stat", "lstat", "getcwd", "fchmodat2",
+    "statx",
+    "rseq",
+    "set_robust_list",
+    "membarrier",
+    "prlimit64",
+    "getrlimit",
+    "ugetrlimit",
+    "fallocate",
+    "copy_file_range",
+    "fadvise64",
+    "access",
+    "faccessat",
+    "faccessat2",
+    "ioctl",
+    "sched_getparam",
+    "open",
+    "stat",
+    "lstat",
+    "getcwd",
+    "fchmodat2",
 };
 
 static int
@@ -129,8 +206,7 @@ set_limits(size_t memory, struct err *err)
 			return err_set(err, ERR_INTERNAL, "cannot read /proc/self/statm");
 		}
 		fclose(f);
-		data.rlim_cur = data.rlim_max =
-		    pages * (rlim_t)sysconf(_SC_PAGESIZE) + memory;
+		data.rlim_cur = data.rlim_max = pages * (rlim_t)sysconf(_SC_PAGESIZE) + memory;
 		if (getrlimit(RLIMIT_DATA, &none) == 0 && none.rlim_max < data.rlim_max)
 			data.rlim_cur = data.rlim_max = none.rlim_max;
 		if (setrlimit(RLIMIT_DATA, &data) < 0)

@@ -6,8 +6,8 @@
  *	- has a network, an IPC and a UTS namespace of its own, all empty;
  *	- keeps the capabilities asked for and no others, bounding set included, and can gain none
  *	  (no_new_privs);
- *	- may use the system calls of one list, each thing else ends it by SIGSYS; executable memory,
- *	  sockets, processes, mounts, ioctls and signals to others are not on it;
+ *	- may use the system calls of one list, each thing else ends it by SIGSYS; executable
+ *memory, sockets, processes, mounts, ioctls and signals to others are not on it;
  *	- has limits on memory and descriptors, and leaves no core.
  *
  * What a library loads lazily (locale, gconv tables, crypto providers) must be loaded before: the
@@ -22,10 +22,10 @@
 #include "base/err.h"
 
 struct confine_spec {
-	int rootfd;         /* the directory that becomes "/"; closed on success: from it, the host's
-			     * tree could be reached by ".." */
-	uint64_t caps;      /* 1 << CAP_… */
-	size_t memory;      /* bytes of data and anonymous memory on top of what there is now */
+	int rootfd;    /* the directory that becomes "/"; closed on success: from it, the host's
+	                * tree could be reached by ".." */
+	uint64_t caps; /* 1 << CAP_… */
+	size_t memory; /* bytes of data and anonymous memory on top of what there is now */
 };
 
 /* Consumes rootfd on success. The working directory is "/" afterwards. */

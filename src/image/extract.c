@@ -136,8 +136,8 @@ archive_failure(struct extract *x, struct err *err)
 	return err_set(err,
 	    archive_errno(x->archive) == ENOMEM ? ERR_RESOURCE_EXHAUSTED : ERR_INVALID_ARGUMENT,
 	    "bad tar archive: %s",
-	    archive_error_string(x->archive) != NULL ? archive_error_string(x->archive) :
-						       "unreadable");
+	    archive_error_string(x->archive) != NULL ? archive_error_string(x->archive)
+	                                             : "unreadable");
 }
 
 static int
@@ -281,7 +281,7 @@ make_symlink(struct extract *x, const struct item *it, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT, "symbolic link without a target");
 	if (symlinkat(target, w->dir, it->name) < 0 &&
 	    (errno != EEXIST || walk_remove(w, it->name, err) < 0 ||
-		symlinkat(target, w->dir, it->name) < 0))
+	        symlinkat(target, w->dir, it->name) < 0))
 		return err_errno(err, "make a symbolic link");
 	if (finish_node(x, it, false, err) < 0)
 		return -1;
@@ -295,14 +295,14 @@ make_symlink(struct extract *x, const struct item *it, struct err *err)
 static int
 make_special(struct extract *x, const struct item *it, struct err *err)
 {
-	dev_t dev = it->type == S_IFIFO ? 0 :
-					  makedev((unsigned)archive_entry_rdevmajor(x->entry),
-					      (unsigned)archive_entry_rdevminor(x->entry));
+	dev_t dev = it->type == S_IFIFO ? 0
+	                                : makedev((unsigned)archive_entry_rdevmajor(x->entry),
+	                                      (unsigned)archive_entry_rdevminor(x->entry));
 	struct walk *w = &x->walk;
 
 	if (mknodat(w->dir, it->name, it->type | it->perm, dev) < 0 &&
 	    (errno != EEXIST || walk_remove(w, it->name, err) < 0 ||
-		mknodat(w->dir, it->name, it->type | it->perm, dev) < 0))
+	        mknodat(w->dir, it->name, it->type | it->perm, dev) < 0))
 		return err_errno(err, "mknod");
 	w->inodes++;
 	return finish_node(x, it, it->owned && (it->perm & 07000) != 0, err);
@@ -362,26 +362,26 @@ make_directory(struct extract *x, const struct item *it, struct err *err)
 		cleanup_free char *path = walk_name(w, it->name);
 		bool whiteout;
 
-		if (errno != EEXIST ||
-		    fstatat(w->dir, it->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+		if (errno != EEXIST || fstatat(w->dir, it->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 			return err_errno(err, "mkdir");
 		merged = S_ISDIR(st.st_mode);
 		whiteout = walk_is_whiteout(&st);
 		if (!merged && (walk_remove(w, it->name, err) < 0 ||
-				   mkdirat(w->dir, it->name, it->perm & 01777) < 0))
+		                   mkdirat(w->dir, it->name, it->perm & 01777) < 0))
 			return err_errno(err, "mkdir");
 		pathset_remove(&w->implicit, path);
 		/* OCI image spec, "Whiteouts": the one below is gone, this one begins anew. */
 		if (whiteout && mark_opaque(x, path, err) < 0)
 			return -1;
 	}
-	if (finish_node(x, it, merged || it->owned || w->setgid || (it->perm & 06000) != 0, err) < 0)
+	if (finish_node(x, it, merged || it->owned || w->setgid || (it->perm & 06000) != 0, err) <
+	    0)
 		return -1;
 	if (merged && !it->owned && fchownat(w->dir, it->name, 0, 0, AT_SYMLINK_NOFOLLOW) < 0)
 		return err_errno(err, "chown");
 	if (archive_entry_xattr_count(x->entry) > 0) {
-		cleanup_close int fd = openat(w->dir, it->name,
-		    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		cleanup_close int fd =
+		    openat(w->dir, it->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 		if (fd < 0)
 			return err_errno(err, "open");
@@ -574,8 +574,8 @@ entries(struct extract *x, struct err *err)
 		 * control lists, which are dropped; any other one means a damaged header. */
 		if (ret != ARCHIVE_OK &&
 		    (ret != ARCHIVE_WARN ||
-			(archive_errno(x->archive) != ARCHIVE_ERRNO_FILE_FORMAT &&
-			    !str_starts(archive_error_string(x->archive), "Parse error:"))))
+		        (archive_errno(x->archive) != EILSEQ &&
+		            !str_starts(archive_error_string(x->archive), "Parse error:"))))
 			return archive_failure(x, err);
 		if (++x->entries > EXTRACT_ENTRIES_MAX)
 			return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d entries",

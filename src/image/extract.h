@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A layer's tar to a directory, in one pass, as overlayfs wants it: ".wh.x" becomes a character
- * device 0:0 named x, ".wh..wh..opq" marks its directory as opaque. Runs in the confined worker, with
- * the layer's directory as "/"; it is safe without the confinement too, since every name is resolved
- * from the root's descriptor and no link is ever followed out of it.
+ * device 0:0 named x, ".wh..wh..opq" marks its directory as opaque. Runs in the confined worker,
+ * with the layer's directory as "/"; it is safe without the confinement too, since every name is
+ * resolved from the root's descriptor and no link is ever followed out of it.
  *
  * Names lose leading slashes; ".." components are refused. A link in the middle of a name is
  * followed inside the tree, the last component never is. A later entry replaces an earlier one of
@@ -50,8 +50,8 @@ struct extract {
 void extract_prepare(void);
 
 /* root: the empty directory to fill; borrowed. Reads to the end of the input, beyond the end of the
- * archive too. INVALID_ARGUMENT: a bad archive, naming the entry; RESOURCE_EXHAUSTED: no room, or more
- * than the limits; or what read() said. extract_release() in any case. */
+ * archive too. INVALID_ARGUMENT: a bad archive, naming the entry; RESOURCE_EXHAUSTED: no room, or
+ * more than the limits; or what read() said. extract_release() in any case. */
 int extract_run(struct extract *x, int root, struct err *err) __attribute__((warn_unused_result));
 void extract_release(struct extract *x);
 

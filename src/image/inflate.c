@@ -43,8 +43,8 @@ gzip_end(struct inflate_gzip *g)
 
 /* Work on what is there. 1: the member has ended; 0: not yet; -1. */
 static int
-gzip_step(struct inflate_gzip *g, char **in, size_t *n_in, char **out, size_t *n_out,
-    struct err *err)
+gzip_step(
+    struct inflate_gzip *g, char **in, size_t *n_in, char **out, size_t *n_out, struct err *err)
 {
 	int ret;
 
@@ -55,9 +55,9 @@ gzip_step(struct inflate_gzip *g, char **in, size_t *n_in, char **out, size_t *n
 	ret = isal_inflate(&g->s);
 	if (ret < 0 || ret == ISAL_NEED_DICT)
 		return err_set(err, ERR_INVALID_ARGUMENT, "gzip: %s",
-		    ret == ISAL_INCORRECT_CHECKSUM ? "wrong checksum" :
-		    ret == ISAL_INVALID_WRAPPER	   ? "bad header" :
-						     "damaged data");
+		    ret == ISAL_INCORRECT_CHECKSUM ? "wrong checksum"
+		    : ret == ISAL_INVALID_WRAPPER  ? "bad header"
+		                                   : "damaged data");
 	*in = (char *)g->s.next_in;
 	*n_in = g->s.avail_in;
 	*out = (char *)g->s.next_out;
@@ -89,8 +89,8 @@ gzip_start(struct inflate_gzip *g)
 }
 
 static int
-gzip_step(struct inflate_gzip *g, char **in, size_t *n_in, char **out, size_t *n_out,
-    struct err *err)
+gzip_step(
+    struct inflate_gzip *g, char **in, size_t *n_in, char **out, size_t *n_out, struct err *err)
 {
 	int ret;
 
@@ -111,8 +111,8 @@ gzip_step(struct inflate_gzip *g, char **in, size_t *n_in, char **out, size_t *n
 #endif
 
 void
-inflate_init(struct inflate *z,
-    ssize_t (*read)(struct inflate *z, void *p, size_t n, struct err *err))
+inflate_init(
+    struct inflate *z, ssize_t (*read)(struct inflate *z, void *p, size_t n, struct err *err))
 {
 	*z = (struct inflate){.read = read, .in = xmalloc(INFLATE_BUF)};
 }
@@ -157,12 +157,12 @@ recognise(struct inflate *z, struct err *err)
 		enum inflate_kind kind;
 		const char *refused;
 	} kinds[] = {
-	    {"\x1f\x8b",		 2, INFLATE_GZIP,	 NULL   },
-	    {"\x28\xb5\x2f\xfd",	 4, INFLATE_ZSTD,	 NULL   },
-	    {"BZh",			 3, INFLATE_UNKNOWN, "bzip2"},
+	    {"\x1f\x8b",            2, INFLATE_GZIP,    NULL   },
+	    {"\x28\xb5\x2f\xfd",    4, INFLATE_ZSTD,    NULL   },
+	    {"BZh",                 3, INFLATE_UNKNOWN, "bzip2"},
 	    {"\xfd"
-	     "7zXZ\0",			6, INFLATE_UNKNOWN, "xz"	},
-	    {"\x04\x22\x4d\x18", 4, INFLATE_UNKNOWN, "lz4"  },
+	     "7zXZ\0", 6, INFLATE_UNKNOWN, "xz"   },
+	    {"\x04\x22\x4d\x18",    4, INFLATE_UNKNOWN, "lz4"  },
 	};
 	int ret;
 
@@ -179,7 +179,8 @@ recognise(struct inflate *z, struct err *err)
 			    "compressed with %s; layers are plain, gzip or zstd", kinds[i].refused);
 	}
 	/* A zstd stream may begin with skippable frames: 0x184d2a5? (RFC 8878 3.1.2). */
-	if (z->in_len >= 4 && (z->in[0] & 0xf0) == 0x50 && memcmp(z->in + 1, "\x2a\x4d\x18", 3) == 0)
+	if (z->in_len >= 4 && (z->in[0] & 0xf0) == 0x50 &&
+	    memcmp(z->in + 1, "\x2a\x4d\x18", 3) == 0)
 		z->kind = INFLATE_ZSTD;
 	if (z->kind == INFLATE_GZIP) {
 		z->gzip = xcalloc(1, sizeof(*z->gzip));
@@ -187,9 +188,8 @@ recognise(struct inflate *z, struct err *err)
 	}
 	if (z->kind == INFLATE_ZSTD) {
 		z->zstd = ZSTD_createDCtx();
-		if (z->zstd == NULL ||
-		    ZSTD_isError(ZSTD_DCtx_setParameter(z->zstd, ZSTD_d_windowLogMax,
-			ZSTD_WINDOW_LOG)))
+		if (z->zstd == NULL || ZSTD_isError(ZSTD_DCtx_setParameter(
+		                           z->zstd, ZSTD_d_windowLogMax, ZSTD_WINDOW_LOG)))
 			abort(); /* out of memory */
 	}
 	if (z->kind != INFLATE_PLAIN)
@@ -254,9 +254,8 @@ inflate_next(struct inflate *z, const void **ret, struct err *err)
 		if (!z->in_stream && z->kind == INFLATE_GZIP)
 			gzip_start(z->gzip);
 		z->in_stream = true;
-		ended = z->kind == INFLATE_GZIP ?
-			      gzip_step(z->gzip, &in, &n_in, &out, &room, err) :
-			      zstd_step(z, &in, &n_in, &out, &room, err);
+		ended = z->kind == INFLATE_GZIP ? gzip_step(z->gzip, &in, &n_in, &out, &room, err)
+		                                : zstd_step(z, &in, &n_in, &out, &room, err);
 		if (ended < 0)
 			return -1;
 		z->in_at = z->in_len - n_in;

@@ -29,14 +29,14 @@ struct inflate {
 	/* private */
 	char *in, *out;
 	size_t in_at, in_len;
-	bool in_end;     /* read() said so */
-	bool in_stream;  /* inside a member or frame */
+	bool in_end;    /* read() said so */
+	bool in_stream; /* inside a member or frame */
 	struct inflate_gzip *gzip;
 	struct ZSTD_DCtx_s *zstd;
 };
 
-void inflate_init(struct inflate *z,
-    ssize_t (*read)(struct inflate *z, void *p, size_t n, struct err *err));
+void inflate_init(
+    struct inflate *z, ssize_t (*read)(struct inflate *z, void *p, size_t n, struct err *err));
 void inflate_release(struct inflate *z);
 
 /* The next run of plain bytes, valid until the next call: its length, 0 at the end, -1.

@@ -69,10 +69,10 @@ struct layer_ingest {
 	struct image_store *store;
 	void (*done)(struct layer_ingest *);
 	struct worker worker;
-	struct unpack_job *job;
+	struct ingest_job *job;
 	char *diff_id;
 	char dir[24]; /* below <root>/ingest */
-	bool aborted, sealing;
+	bool aborted;
 	TAILQ_ENTRY(layer_ingest) entry;
 };
 
@@ -112,7 +112,8 @@ struct layer_wait {
 	/* private */
 	struct image_store *store;
 	void (*done)(struct layer_wait *);
-	char *diff_id;
+	char *diff_id; /* NULL: over */
+	bool told;
 	TAILQ_ENTRY(layer_wait) entry;
 };
 void layer_wait_start(struct layer_wait *w, struct image_store *st, const char *diff_id,

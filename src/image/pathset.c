@@ -114,7 +114,7 @@ pathset_remove_below(struct pathset *s, const char *path)
 	for (size_t i = 0; s->n > 0 && i < s->cap; i++)
 		if (s->slots[i] != NULL && s->slots[i] != gone &&
 		    (len == 0 || (strncmp(s->slots[i], path, len) == 0 &&
-				     (s->slots[i][len] == '\0' || s->slots[i][len] == '/'))))
+		                     (s->slots[i][len] == '\0' || s->slots[i][len] == '/'))))
 			remove_slot(s, &s->slots[i]);
 }
 

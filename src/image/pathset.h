@@ -15,8 +15,8 @@
 enum { PATHSET_MAX = 4 << 20 }; /* bytes of all paths with their NULs */
 
 struct pathset {
-	char **slots; /* open addressing; NULL: free */
-	size_t cap;   /* a power of two, or 0 */
+	char **slots;   /* open addressing; NULL: free */
+	size_t cap;     /* a power of two, or 0 */
 	size_t n, gone; /* paths; slots whose path was removed */
 	size_t bytes;
 };

@@ -114,9 +114,8 @@ struct image_commit {
 	struct op *op;
 	struct worker worker;
 	struct loop_timer later;
-	struct dirs_job *job;
+	struct commit_job *job;
 	struct image_config *parsed;
-	bool working;
 };
 
 /* Ends the wait of op, once, never from inside the call. The config must parse and its diff ids

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The unpack worker: see unpack.h. struct unpack chains the parts: extract pulls from inflate, which
- * pulls from the input; both ends are hashed on the way.
+ * The unpack worker: see unpack.h. struct unpack chains the parts: extract pulls from inflate,
+ * which pulls from the input; both ends are hashed on the way.
  */
 #include "image/unpack.h"
 
@@ -51,9 +51,9 @@ on_packed(struct inflate *z, void *p, size_t n, struct err *err)
 	if (u->at >= 0 && u->job->size >= 0)
 		n = MIN(n, (size_t)(u->job->size - (int64_t)u->size));
 	do
-		got = n == 0	 ? 0 :
-		      u->at >= 0 ? pread(u->in, p, n, u->at + (int64_t)u->size) :
-				   read(u->in, p, n);
+		got = n == 0       ? 0
+		      : u->at >= 0 ? pread(u->in, p, n, u->at + (int64_t)u->size)
+		                   : read(u->in, p, n);
 	while (got < 0 && errno == EINTR);
 	if (got < 0)
 		return err_errno(err, "read the layer");
@@ -176,8 +176,8 @@ run(struct unpack *u, int out, struct err *err)
 	const struct unpack_job *job = u->job;
 	struct confine_spec spec = {.rootfd = job->dir,
 	    .caps = UINT64_C(1) << CAP_CHOWN | UINT64_C(1) << CAP_DAC_OVERRIDE |
-		    UINT64_C(1) << CAP_FOWNER | UINT64_C(1) << CAP_FSETID |
-		    UINT64_C(1) << CAP_MKNOD | UINT64_C(1) << CAP_SETFCAP,
+	            UINT64_C(1) << CAP_FOWNER | UINT64_C(1) << CAP_FSETID |
+	            UINT64_C(1) << CAP_MKNOD | UINT64_C(1) << CAP_SETFCAP,
 	    .memory = UNPACK_MEMORY};
 	cleanup_close int root = -1;
 	struct wire w = {0};
@@ -279,11 +279,10 @@ unpack_seal_worker(const void *arg, int out, struct err *err)
 	struct stat before, after;
 
 	for (const char *p = seal->opaque; p < seal->opaque + seal->n; p += strlen(p) + 1) {
-		cleanup_close int fd = *p == '\0' ?
-						     openat(seal->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) :
-						     fd_openat2(seal->dir, p, O_RDONLY | O_DIRECTORY, 0,
-							 RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
-							     RESOLVE_NO_XDEV);
+		cleanup_close int fd =
+		    *p == '\0' ? openat(seal->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+		               : fd_openat2(seal->dir, p, O_RDONLY | O_DIRECTORY, 0,
+		                     RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV);
 
 		if (fd < 0 || fstat(fd, &before) < 0)
 			return err_errno(err, "open %s", p);

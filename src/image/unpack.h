@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The unpack worker: the compressed bytes of one layer in, a directory out, in one pass and with
- * nothing stored in between: hash, decompress, hash again, extract (image/extract.h). It is confined
- * (image/confine.h) to the directory, with the capabilities that extraction needs: chown, override of
- * permissions, mknod, file capabilities. What needs CAP_SYS_ADMIN, the mark of opaque directories, is
- * done afterwards by a second worker that sees a list of names and no archive.
+ * nothing stored in between: hash, decompress, hash again, extract (image/extract.h). It is
+ * confined (image/confine.h) to the directory, with the capabilities that extraction needs: chown,
+ * override of permissions, mknod, file capabilities. What needs CAP_SYS_ADMIN, the mark of opaque
+ * directories, is done afterwards by a second worker that sees a list of names and no archive.
  *
  * Memory: 0.8 MB of buffers and decoder state for gzip; for zstd additionally the window of the
  * frame, mostly 8 MiB or less and never more than 128 MiB.
@@ -41,18 +41,18 @@ struct unpack_result {
 	struct buf implicit, opaque; /* paths, each with a NUL, in order */
 };
 
-/* The worker's function (loop/worker.h); arg is a struct unpack_job. DATA_LOSS when digest or size are
- * wrong; else what image/extract.h says. Everything is on disk when it succeeds. */
+/* The worker's function (loop/worker.h); arg is a struct unpack_job. DATA_LOSS when digest or size
+ * are wrong; else what image/extract.h says. Everything is on disk when it succeeds. */
 int unpack_worker(const void *arg, int out, struct err *err);
 
-/* Read what the worker wrote. It comes from a process that may have been taken over: INTERNAL when it
- * is not well-formed. */
+/* Read what the worker wrote. It comes from a process that may have been taken over: INTERNAL when
+ * it is not well-formed. */
 int unpack_parse(const struct buf *out, struct unpack_result *ret, struct err *err)
     __attribute__((warn_unused_result));
 void unpack_result_release(struct unpack_result *r);
 
-/* The second worker: marks the directories as opaque, and has that on disk. Writes the bytes that the
- * marks take, as a uint64_t. */
+/* The second worker: marks the directories as opaque, and has that on disk. Writes the bytes that
+ * the marks take, as a uint64_t. */
 struct unpack_seal {
 	int dir;
 	const char *opaque; /* paths, each with a NUL */

@@ -77,10 +77,9 @@ static int
 reopen(struct walk *w, struct route *r, struct err *err)
 {
 	fd_closep(&r->fd);
-	r->fd = r->at.len == 0 ?
-		      openat(w->root, ".", dir_flags) :
-		      fd_openat2(w->root, r->at.data, O_RDONLY | O_DIRECTORY, 0,
-			  RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
+	r->fd = r->at.len == 0 ? openat(w->root, ".", dir_flags)
+	                       : fd_openat2(w->root, r->at.data, O_RDONLY | O_DIRECTORY, 0,
+	                             RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS);
 	return r->fd < 0 ? err_errno(err, "open %s", r->at.len > 0 ? r->at.data : "/") : 0;
 }
 
@@ -126,7 +125,8 @@ make_implicit(struct walk *w, struct route *r, const char *name, bool opaque, st
 	w->inodes++;
 	w->bytes += (uint64_t)(up.st_blocks + st.st_blocks) * 512;
 	append(r, name);
-	/* Where a whiteout stood, nothing of the layers below is seen: the attributes are settled. */
+	/* Where a whiteout stood, nothing of the layers below is seen: the attributes are settled.
+	 */
 	if ((opaque ? pathset_add(&w->opaque, r->at.data) : pathset_add(&w->implicit, r->at.data)) <
 	    0)
 		return err_set(err, ERR_RESOURCE_EXHAUSTED,

@@ -42,13 +42,14 @@ void walk_release(struct walk *w);
  * "": the root) as w->dir. INVALID_ARGUMENT when a component is no directory, a link leads in
  * circles, or the resolved name is longer than PATH_MAX.
  */
-int walk_enter(struct walk *w, const char *parent, struct err *err) __attribute__((warn_unused_result));
+int walk_enter(struct walk *w, const char *parent, struct err *err)
+    __attribute__((warn_unused_result));
 
 /* Put the times back and close w->dir. To be called before a directory is changed by name. */
 int walk_leave(struct walk *w, struct err *err) __attribute__((warn_unused_result));
 
-/* As walk_enter, without making anything and without changing w->dir: an fd, or -1 (NOT_FOUND when a
- * component is missing). For the targets of hard links. */
+/* As walk_enter, without making anything and without changing w->dir: an fd, or -1 (NOT_FOUND when
+ * a component is missing). For the targets of hard links. */
 int walk_find(struct walk *w, const char *parent, struct err *err);
 
 /* Remove the entry, a directory with all that is in it, and take it off the account. A missing one

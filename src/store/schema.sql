@@ -34,10 +34,11 @@ CREATE INDEX container_sandbox ON container (sandbox_id);
 
 CREATE TABLE image (
 	id         TEXT PRIMARY KEY,   -- digest of the config, "sha256:…"
+	state      INTEGER NOT NULL,   -- enum image_state
 	manifest   BLOB NOT NULL,
 	config     BLOB NOT NULL,
-	size       INTEGER NOT NULL,   -- bytes on disk of its layers
-	created_at INTEGER NOT NULL,
+	size       INTEGER NOT NULL,   -- bytes on disk of its layers, manifest and config
+	created_at INTEGER NOT NULL,   -- wall clock, ns
 	spec       BLOB                -- ImageSpec of the pull: annotations, runtime handler
 ) WITHOUT ROWID;
 
@@ -49,11 +50,12 @@ CREATE TABLE image_ref (
 CREATE INDEX image_ref_image ON image_ref (image_id);
 
 CREATE TABLE layer (
-	num     INTEGER PRIMARY KEY AUTOINCREMENT, -- its directory below layers/
-	key     TEXT NOT NULL UNIQUE,  -- what its content depends on: diff id, or chain id
-	diff_id TEXT NOT NULL,
-	size    INTEGER NOT NULL,      -- bytes on disk
-	inodes  INTEGER NOT NULL
+	num      INTEGER PRIMARY KEY AUTOINCREMENT, -- its directory below layers/
+	key      TEXT NOT NULL UNIQUE, -- diff id; or "dirs:" and the chain id of the image it is for
+	size     INTEGER NOT NULL,     -- bytes on disk
+	inodes   INTEGER NOT NULL,
+	opaque   INTEGER NOT NULL,     -- 1: hides all layers below
+	implicit BLOB                  -- directories without an entry, each path with its NUL
 );
 
 CREATE TABLE image_layer (
