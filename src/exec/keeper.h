@@ -41,7 +41,7 @@ struct keeper_config {
  * strings of the config are copied. NULL with *err filled. */
 struct keeper *keeper_open(const struct keeper_config *config, struct err *err);
 
-/* Drops the connection; the keeper lives on. No call is in flight any more: those that were have
+/* Drops the connection; the keeper lives on. Not from within one of its callbacks. No call is in flight any more: those that were have
  * had their done() with CANCELLED before this returns. NULL is fine. */
 void keeper_close(struct keeper *k);
 
@@ -72,7 +72,8 @@ struct keeper_call {
 	/* private */
 	struct keeper *keeper; /* NULL when not in flight */
 	uint64_t serial;
-	TAILQ_ENTRY(keeper_call) entry;
+	char *process; /* id of the process whose pipes may come with the reply */
+	TAILQ_ENTRY(keeper_call) entry, op_entry;
 };
 
 /* Send a request; its serial is set here, and nothing of it is kept: it may be freed at once, and the
@@ -83,8 +84,8 @@ int keeper_call_start(struct keeper *k, struct keeper_call *call, Coracle__Launc
     __attribute__((warn_unused_result));
 
 /* As keeper_call_start, but ends the wait of an op; an error becomes the op's. Cancelling the op ends
- * the wait at once; a launch in flight then still happens, and the op's undo half kills and forgets
- * it (Kill and Forget of an unknown id are no errors). */
+ * the wait at once; a launch in flight then still happens, and the op's undo half is a Kill with `wait`
+ * and a Forget (neither minds an unknown id). */
 int keeper_call_op(struct keeper *k, struct keeper_call *call, Coracle__Launch__Request *req,
     const int *fds, size_t n_fds, struct op *op, struct err *err)
     __attribute__((warn_unused_result));

@@ -106,8 +106,6 @@ static int
 run_sealed_copy(char **argv, struct err *err)
 {
 	cleanup_close int self = open("/proc/self/exe", O_RDONLY | O_CLOEXEC), copy = -1;
-	char *envp[] = {NULL};
-
 	if (self < 0)
 		return err_errno(err, "open /proc/self/exe");
 	if (upgrade_is_sealed(self))
@@ -115,7 +113,7 @@ run_sealed_copy(char **argv, struct err *err)
 	copy = upgrade_seal_program(self, err);
 	if (copy < 0)
 		return -1;
-	syscall(SYS_execveat, copy, "", argv, envp, AT_EMPTY_PATH);
+	syscall(SYS_execveat, copy, "", argv, environ, AT_EMPTY_PATH);
 	return err_errno(err, "execute the sealed copy");
 }
 

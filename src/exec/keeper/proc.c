@@ -107,8 +107,27 @@ proc_drop_io(struct proc *p)
 }
 
 void
+proc_add_waiter(struct proc *p, uint64_t serial)
+{
+	p->waiters = xrealloc(p->waiters, (p->n_waiters + 1) * sizeof(*p->waiters));
+	p->waiters[p->n_waiters++] = serial;
+}
+
+static void
+answer_waiters(struct proc *p)
+{
+	size_t i;
+
+	for (i = 0; i < p->n_waiters; i++)
+		front_answer(p->waiters[i], NULL);
+	p->n_waiters = 0;
+	free(take_ptr(p->waiters));
+}
+
+void
 proc_free(struct proc *p)
 {
+	answer_waiters(p);
 	proc_drop_io(p);
 	proc_set_pid(p, 0);
 	LIST_REMOVE(p, by_id);
@@ -169,6 +188,7 @@ proc_end(struct proc *p, int32_t status, bool unknown)
 	coracle__launch__reply__init(&event);
 	event.exited = &exit;
 	front_send(&event, NULL, 0);
+	answer_waiters(p);
 }
 
 static void

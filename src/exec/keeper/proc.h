@@ -47,6 +47,8 @@ struct proc {
 	struct output *out[2]; /* stdout, stderr; NULL: not read by us */
 	struct input *in;      /* NULL: none, or closed for good */
 	LIST_HEAD(, attachment) attachments;
+	uint64_t *waiters; /* serials of requests that are answered when it has ended */
+	size_t n_waiters;
 	int32_t status; /* PROC_ENDED: as of waitpid */
 	int64_t finished_at;
 	bool unknown;
@@ -69,6 +71,8 @@ struct proc *proc_by_pid(pid_t pid);          /* not ended; NULL when it is none
 void proc_drop_io(struct proc *p);
 /* With its FIFOs, which are unlinked; the exit file stays. */
 void proc_free(struct proc *p);
+
+void proc_add_waiter(struct proc *p, uint64_t serial);
 
 /* It ended: what it wrote is logged, the record written, the client told. */
 void proc_end(struct proc *p, int32_t status, bool unknown);

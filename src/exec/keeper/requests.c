@@ -204,17 +204,21 @@ signal_one(const struct proc *p, int sig)
 static int
 on_kill(const request *r, int *fds, size_t n_fds, struct err *err)
 {
-	const struct proc *p = proc_find(r->kill->id);
+	struct proc *p = proc_find(r->kill->id);
+	bool alive = p != NULL && p->state != PROC_ENDED;
 
 	(void)fds, (void)n_fds;
 	/* Nobody to be killed is what a repeated Kill finds. */
-	if (p != NULL && p->state != PROC_ENDED && p->pid > 0) {
+	if (alive && p->pid > 0) {
 		if (r->kill->tree && r->kill->signal == SIGKILL)
 			killtree(p->pid, p->adopted_pidfd);
 		else if (signal_one(p, r->kill->signal) < 0 && errno != ESRCH)
 			return err_errno(err, "signal %d to %s", r->kill->signal, p->id);
 	}
-	front_answer(r->serial, NULL);
+	if (alive && r->kill->wait)
+		proc_add_waiter(p, r->serial);
+	else
+		front_answer(r->serial, NULL);
 	return 0;
 }
 

@@ -89,6 +89,8 @@ restore_proc(const Coracle__Launch__SavedProcess *s)
 		p->in = input_new_take(p, in);
 	for (i = s->n_attachments; i-- > 0;)
 		restore_attachment(p, s->attachments[i]);
+	for (i = 0; i < s->n_waiters; i++)
+		proc_add_waiter(p, s->waiters[i]);
 	if (p->adopted_pidfd >= 0 && adopt_watch(p, &err) < 0)
 		front_note("%s: %s", p->id, err.msg);
 }

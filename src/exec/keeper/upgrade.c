@@ -161,6 +161,8 @@ save_proc(struct proc *p)
 	s->log_dropped = p->log.dropped;
 	save_output(p->out[0], &s->out);
 	save_output(p->out[1], &s->err);
+	s->waiters = p->waiters;
+	s->n_waiters = p->n_waiters;
 	LIST_FOREACH(a, &p->attachments, entry)
 		s->n_attachments++;
 	s->attachments = xcalloc(s->n_attachments + 1, sizeof(*s->attachments));
@@ -279,7 +281,6 @@ exec_next(struct err *err)
 	char number[16];
 	char *argv[] = {(char *)"coracle-keeper", (char *)"--state", (char *)state_dir,
 	    (char *)"--restore", number, NULL};
-	char *envp[] = {NULL};
 
 	save(&s);
 	packed = xmalloc(coracle__launch__saved__get_packed_size(&s) + 1);
@@ -290,7 +291,7 @@ exec_next(struct err *err)
 		snprintf(number, sizeof(number), "%d", saved_fd);
 		keep_all(&s, true);
 		keep(saved_fd, true);
-		syscall(SYS_execveat, wanted.program_fd, "", argv, envp, AT_EMPTY_PATH);
+		syscall(SYS_execveat, wanted.program_fd, "", argv, environ, AT_EMPTY_PATH);
 		err_errno(err, "execute the new program");
 		keep_all(&s, false);
 	}
