@@ -261,12 +261,8 @@ void
 child_move_onto(struct launch_ctx *c, int mount_fd, int target_fd, const char *target)
 {
 	if (move_mount(mount_fd, "", target_fd, "",
-	        MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) == 0)
-		return;
-	if (errno == ENOTDIR)
-		child_fail_plain(c, ENOTDIR,
-		    "%s: one of source and target is a directory and the other is not", target);
-	child_fail(c, errno, "mount on %s", target);
+	        MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+		child_fail(c, errno, "mount on %s", target);
 }
 
 /* Put on the end of what failed what the filesystem itself has to say about it. */
@@ -403,7 +399,7 @@ static void
 mount_source(struct launch_ctx *c, const Coracle__Launch__Mount *m, int source)
 {
 	bool part = m->kind == CORACLE__LAUNCH__MOUNT__KIND__DETACHED && child_has(m->sub_path);
-	struct stat st;
+	struct stat st, there;
 	int target;
 
 	if (part)
@@ -411,6 +407,11 @@ mount_source(struct launch_ctx *c, const Coracle__Launch__Mount *m, int source)
 	if (fstat(source, &st) < 0)
 		child_fail(c, errno, "stat the source of %s", m->target);
 	target = child_make_path(c, m->target, S_ISDIR(st.st_mode));
+	if (fstat(target, &there) < 0)
+		child_fail(c, errno, "stat %s", m->target);
+	if (S_ISDIR(st.st_mode) != S_ISDIR(there.st_mode))
+		child_fail_plain(c, ENOTDIR, "%s is %s directory, and what is to be mounted on it is %s", m->target,
+		    S_ISDIR(there.st_mode) ? "a" : "no", S_ISDIR(st.st_mode) ? "one" : "none");
 	check_over_proc(c, source, target, m->target);
 	child_move_onto(c, source, target, m->target);
 	close(target);

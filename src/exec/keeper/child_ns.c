@@ -174,6 +174,28 @@ child_join(struct launch_ctx *c)
 		child_fail(c, errno, "make namespaces (flags %#x)", (unsigned)flags);
 }
 
+/* Since Linux 6.11 the IPC sysctls of a user namespace belong to its root, and the host's has no say
+ * in them; before, only the host's had. */
+static bool
+write_as_ns_root(struct launch_ctx *c, const char *path, const char *value)
+{
+	const Coracle__Launch__Plan *plan = c->plan;
+	int saved;
+	bool done;
+
+	if ((errno != EACCES && errno != EPERM) || plan->n_uid_map == 0 ||
+	    plan->uid_map[0]->container_id != 0)
+		return false;
+	if (syscall(SYS_setresuid, -1, plan->uid_map[0]->host_id, -1) < 0)
+		return false;
+	done = write_proc(c, path, value) == 0;
+	saved = errno;
+	if (syscall(SYS_setresuid, -1, 0, -1) < 0)
+		child_fail(c, errno, "become root again");
+	errno = saved;
+	return done;
+}
+
 /* "net.ipv4.ip_forward" and "net/ipv4/conf/eth0.1/forwarding" are files below /proc/sys: the first
  * separator met tells which of the two it is, as sysctl(8) has it. */
 static void
@@ -192,7 +214,7 @@ write_sysctl(struct launch_ctx *c, const char *key, const char *value)
 			ch = ch == '.' ? '/' : '.';
 		path[4 + i] = ch;
 	}
-	if (write_proc(c, path, value) < 0)
+	if (write_proc(c, path, value) < 0 && !write_as_ns_root(c, path, value))
 		child_fail(c, errno, "sysctl %s", key);
 }
 
