@@ -171,6 +171,7 @@ pull_start(struct pull *p, struct puller *pr, const struct pull_spec *spec, stru
 	TAILQ_INSERT_TAIL(&p->job->waiters, p, entry);
 	op->leaf = p;
 	op->stop = stop_pull;
+	op->keep_message = true; /* its first word may be one that the kubelet looks for */
 	return 0;
 }
 

@@ -346,6 +346,7 @@ void
 pull_job_start(struct pull_job *job, void (*done)(struct op *))
 {
 	op_start(&job->op, "Pull", job->ref_string, pull_steps, done);
+	job->op.keep_message = true;
 }
 
 void

@@ -312,4 +312,5 @@ void
 pull_layer_start(struct pull_layer *l)
 {
 	op_start(&l->op, "PullLayer", l->desc->digest, layer_steps, on_layer_done);
+	l->op.keep_message = true;
 }

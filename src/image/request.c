@@ -583,6 +583,8 @@ failed(struct registry_request *q)
 		q->err = err;
 		finish(q);
 	} else if (q->fetch.failure == FETCH_REFUSED) {
+		if (err.code == ERR_UNAVAILABLE) /* headers beyond all measure */
+			err.code = ERR_UNKNOWN;
 		leave(q, &err, REGISTRY_ANSWERED);
 	} else if (q->deliver && q->max == 0 && q->got == q->size) {
 		succeed(q); /* it broke off after the last byte */

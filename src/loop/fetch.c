@@ -30,6 +30,14 @@ static unsigned running;
 static struct loop_timer idle;
 
 static void
+on_idle(struct loop_timer *t)
+{
+	(void)t;
+	if (running == 0)
+		fetch_shutdown();
+}
+
+static void
 finish(struct fetch *f)
 {
 	curl_multi_remove_handle(multi, f->easy);
@@ -39,15 +47,8 @@ finish(struct fetch *f)
 	f->slist = NULL;
 	timer_stop(&f->stall);
 	assert(running > 0);
-	running--;
-}
-
-static void
-on_idle(struct loop_timer *t)
-{
-	(void)t;
-	if (running == 0)
-		fetch_shutdown();
+	if (--running == 0)
+		timer_start(&idle, IDLE_MS, on_idle);
 }
 
 static enum fetch_failure
@@ -89,8 +90,6 @@ complete(struct fetch *f, CURLcode rc)
 		err_set(&f->err, ERR_UNAVAILABLE, "%s", why);
 	}
 	finish(f);
-	if (running == 0)
-		timer_start(&idle, IDLE_MS, on_idle);
 	f->done(f);
 }
 
@@ -437,11 +436,8 @@ fetch_unpause(struct fetch *f)
 void
 fetch_release(struct fetch *f)
 {
-	if (f->easy != NULL) {
+	if (f->easy != NULL)
 		finish(f);
-		if (running == 0)
-			timer_start(&idle, IDLE_MS, on_idle);
-	}
 	buf_release(&f->headers);
 	free(f->detail);
 	f->detail = NULL;
