@@ -104,6 +104,7 @@ struct h2_stream {
 	unsigned ready : 1;       /* has output and window: in the connection's ready list */
 	unsigned end_data : 1;    /* END_STREAM goes with the last DATA frame, not with a trailer */
 	unsigned over_low : 1;    /* the backlog rose over H2_LOW_WATER */
+	unsigned sent_head : 1;   /* server: the response began */
 	unsigned got_head : 1;    /* client: the response began; what comes next is its trailer */
 	uint32_t error;
 	int64_t send_window, recv_window;

@@ -424,9 +424,12 @@ h2_out(struct h2_conn *c, size_t n)
 static void
 watch(struct h2_conn *c)
 {
+	size_t unsent = c->blocked ? h2_conn_backlog(c) : h2_unsent(c);
 	int events = 0;
 
-	if (c->state < H2_FAILED && h2_unsent(c) < H2_MAX_UNSENT)
+	/* A peer that does not read is not read from. One whose streams merely lack window is: the
+	 * window comes that way. */
+	if (c->state < H2_FAILED && unsent < H2_MAX_UNSENT)
 		events |= EV_READ;
 	if (c->blocked)
 		events |= EV_WRITE;
@@ -557,6 +560,8 @@ on_io(struct ev_loop *l, ev_io *w, int events)
 	if (events & EV_WRITE)
 		c->blocked = false; /* the flusher finds out */
 	h2_touch(c);
+	if (!c->in_flush)
+		watch(c);
 }
 
 const char *

@@ -160,11 +160,13 @@ class Conn:
                 return f
 
     def sync(self, timeout=10):
-        """A PING's way there and back: what was sent before has been dealt with. Its frames."""
+        """PINGs there and back: what was sent before has been answered. The second, because answers
+        to PING may overtake data that was made in the same turn."""
         start = len(self.frames)
-        token = struct.pack(">Q", 0x5359_4e43_0000_0000 + start)
-        self.send(frame(PING, 0, 0, token))
-        self.until(lambda f: f.kind == PING and f.flags & ACK and f.payload == token, timeout)
+        for i in range(2):
+            token = struct.pack(">Q", 0x5359_4e43_0000_0000 + 2 * start + i)
+            self.send(frame(PING, 0, 0, token))
+            self.until(lambda f: f.kind == PING and f.flags & ACK and f.payload == token, timeout)
         return self.frames[start:]
 
     def end_of(self, stream, timeout=10):
