@@ -27,11 +27,10 @@ static const char *const names[] = {"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_RE
 
 _Static_assert(ARRAY_SIZE(names) == CAP_CHECKPOINT_RESTORE + 1, "a name for each capability");
 
-const uint64_t caps_default = BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FSETID) |
-                              BIT(CAP_FOWNER) | BIT(CAP_MKNOD) | BIT(CAP_NET_RAW) |
-                              BIT(CAP_SETGID) | BIT(CAP_SETUID) | BIT(CAP_SETFCAP) |
-                              BIT(CAP_SETPCAP) | BIT(CAP_NET_BIND_SERVICE) |
-                              BIT(CAP_SYS_CHROOT) | BIT(CAP_KILL) | BIT(CAP_AUDIT_WRITE);
+const uint64_t caps_default =
+    BIT(CAP_CHOWN) | BIT(CAP_DAC_OVERRIDE) | BIT(CAP_FSETID) | BIT(CAP_FOWNER) | BIT(CAP_MKNOD) |
+    BIT(CAP_NET_RAW) | BIT(CAP_SETGID) | BIT(CAP_SETUID) | BIT(CAP_SETFCAP) | BIT(CAP_SETPCAP) |
+    BIT(CAP_NET_BIND_SERVICE) | BIT(CAP_SYS_CHROOT) | BIT(CAP_KILL) | BIT(CAP_AUDIT_WRITE);
 
 uint64_t
 caps_available(void)
@@ -41,7 +40,8 @@ caps_available(void)
 
 	if (mask != 0)
 		return mask;
-	/* the first EINVAL is beyond the kernel's last one; one without a name here counts as well */
+	/* the first EINVAL is beyond the kernel's last one; one without a name here counts as well
+	 */
 	for (int n = 0; n < 64; n++) {
 		int in = prctl(PR_CAPBSET_READ, n, 0, 0, 0);
 
@@ -90,8 +90,8 @@ collect(const char *const *list, size_t n, const char *what, uint64_t *ret, bool
 		else if (cap >= 0)
 			*ret |= BIT(cap);
 		else
-			return err_set(err, ERR_INVALID_ARGUMENT, "%s: no capability is called \"%.64s\"",
-			    what, list[i]);
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "%s: no capability is called \"%.64s\"", what, list[i]);
 	}
 	return 0;
 }

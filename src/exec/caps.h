@@ -13,7 +13,8 @@
 /* What containers get that ask for nothing: Docker's and containerd's fourteen. */
 extern const uint64_t caps_default;
 
-/* What a container can get at all: what the kernel knows and our own bounding set has. Read once. */
+/* What a container can get at all: what the kernel knows and our own bounding set has. Read once.
+ */
 uint64_t caps_available(void);
 
 /* "NET_ADMIN", "cap_net_admin": the number; -1 when there is no such name. */
@@ -22,12 +23,13 @@ int caps_number(const char *name);
 const char *caps_name(int number);
 
 /*
- * A container's set by the CRI's rules: start from `start` (the default list), from everything when "ALL" is
- * added, from nothing when "ALL" is dropped; then the single adds, then the single drops. The result
- * is bounded by `available`. An unknown name is INVALID_ARGUMENT naming it and its list.
+ * A container's set by the CRI's rules: start from `start` (the default list), from everything when
+ * "ALL" is added, from nothing when "ALL" is dropped; then the single adds, then the single drops.
+ * The result is bounded by `available`. An unknown name is INVALID_ARGUMENT naming it and its list.
  */
 int caps_resolve(const char *const *add, size_t n_add, const char *const *drop, size_t n_drop,
-    uint64_t start, uint64_t available, uint64_t *ret, struct err *err) __attribute__((warn_unused_result));
+    uint64_t start, uint64_t available, uint64_t *ret, struct err *err)
+    __attribute__((warn_unused_result));
 
 /* Names alone, without rules ("ALL" is not one): for ambient capabilities. */
 int caps_of_names(const char *const *names, size_t n, const char *list, uint64_t *ret,

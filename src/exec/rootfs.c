@@ -3,16 +3,17 @@
  * Root file systems: see rootfs.h.
  *
  * The happy path is fsopen, one fsconfig per layer, fsmount. A string of fsconfig is limited to 256
- * bytes, so kernels without "lowerdir+" (before 6.8) cannot be given many layers that way, and those
- * before 6.15 take no layer from a detached mount, which an idmapped one is. For both, a forked child
- * makes the mount by mount(2) in a mount namespace of its own and sends a detached clone of it.
+ * bytes, so kernels without "lowerdir+" (before 6.8) cannot be given many layers that way, and
+ *those before 6.15 take no layer from a detached mount, which an idmapped one is. For both, a
+ *forked child makes the mount by mount(2) in a mount namespace of its own and sends a detached
+ *clone of it.
  *
  * Options, and why:
  *	index=off         the index ties the upper layer to the identity of the lower ones; a store
  *	                  that was copied or restored would make the mount fail
- *	redirect_dir=nofollow  a redirect in a hostile layer could show any directory of another layer
- *	metacopy=off      the same for files; and a copied-up file is whole
- * userxattr is not used: layers are unpacked with trusted.overlay.* by a privileged process.
+ *	redirect_dir=nofollow  a redirect in a hostile layer could show any directory of another
+ *layer metacopy=off      the same for files; and a copied-up file is whole userxattr is not used:
+ *layers are unpacked with trusted.overlay.* by a privileged process.
  */
 #include "exec/rootfs.h"
 
@@ -50,8 +51,7 @@ enum { FSCONFIG_STRING_MAX = 255 };
 /* ---- directories --------------------------------------------------------------------------- */
 
 int
-rootfs_create(const struct rootfs_spec *spec, uint32_t root_uid, uint32_t root_gid,
-    struct err *err)
+rootfs_create(const struct rootfs_spec *spec, uint32_t root_uid, uint32_t root_gid, struct err *err)
 {
 	cleanup_close int dir = -1, layers = -1;
 	struct stat st;
@@ -112,8 +112,7 @@ rootfs_split_lowers(char *names, const char **ret, size_t *ret_n, struct err *er
 static int
 map_owners(const char *path, int userns_fd, struct err *err)
 {
-	struct mount_attr attr = {
-	    .attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP, .userns_fd = (uint64_t)userns_fd};
 	cleanup_close int fd = open_tree(AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
 
 	if (fd < 0)
@@ -214,8 +213,8 @@ add_lowers(int fs, const struct rootfs_spec *spec, int mapped_layers)
 				return -1;
 			continue;
 		}
-		fd = openat(mapped_layers, spec->lowers[i],
-		    O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		fd = openat(
+		    mapped_layers, spec->lowers[i], O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 		if (fd < 0 || fsconfig(fs, FSCONFIG_SET_FD, "lowerdir+", NULL, fd) < 0)
 			return -1;
 	}
@@ -274,7 +273,8 @@ send_result(int sock, int error, const char *what, int fd)
 }
 
 /* The child: layers are named relative to their directory, which keeps hundreds of them in the one
- * page that mount(2) takes. The overlay goes on top of that directory, and its clone away with us. */
+ * page that mount(2) takes. The overlay goes on top of that directory, and its clone away with us.
+ */
 static _Noreturn void
 mount_in_child(const struct rootfs_spec *spec, const char *data, int mapped_layers, int sock)
 {
@@ -290,8 +290,8 @@ mount_in_child(const struct rootfs_spec *spec, const char *data, int mapped_laye
 		send_result(sock, errno, "chdir to the layers", -1);
 	else if (mount("overlay", spec->layers_dir, "overlay", flags, data) < 0)
 		send_result(sock, errno, "mount the overlay", -1);
-	else if ((fd = open_tree(AT_FDCWD, spec->layers_dir,
-	              OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)) < 0)
+	else if ((fd = open_tree(AT_FDCWD, spec->layers_dir, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC)) <
+	         0)
 		send_result(sock, errno, "clone the overlay", -1);
 	else
 		send_result(sock, 0, "", fd);
@@ -406,8 +406,8 @@ rootfs_mount(const struct rootfs_spec *spec, struct err *err)
 	int fd;
 
 	if (spec->n_lowers == 0 || spec->n_lowers > ROOTFS_MAX_LOWERS)
-		return err_set(err, ERR_FAILED_PRECONDITION, "an image of %zu layers cannot be mounted",
-		    spec->n_lowers);
+		return err_set(err, ERR_FAILED_PRECONDITION,
+		    "an image of %zu layers cannot be mounted", spec->n_lowers);
 	if (spec->dir == NULL && spec->n_lowers == 1)
 		return mount_single(spec, err);
 	if (spec->idmap_userns_fd >= 0) {
@@ -421,7 +421,8 @@ rootfs_mount(const struct rootfs_spec *spec, struct err *err)
 	fd = rootfs_old_kernel ? -1 : mount_by_fsconfig(spec, mapped);
 	if (fd >= 0)
 		return fd;
-	if (!rootfs_old_kernel && errno != EINVAL && errno != EBADF && errno != ENAMETOOLONG)
+	if (!rootfs_old_kernel && errno != EINVAL && errno != EBADF && errno != EOPNOTSUPP &&
+	    errno != ENAMETOOLONG)
 		return err_errno(err, "mount the root of %zu layers", spec->n_lowers);
 	return mount_by_child(spec, mapped, err);
 }

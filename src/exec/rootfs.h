@@ -23,7 +23,7 @@ struct rootfs_spec {
 	const char *layers_dir;    /* absolute */
 	const char *const *lowers; /* names in layers_dir, top first; at least one */
 	size_t n_lowers;           /* at most ROOTFS_MAX_LOWERS */
-	const char *dir; /* of the container (rootfs_create); NULL: nothing can be written */
+	const char *dir;     /* of the container (rootfs_create); NULL: nothing can be written */
 	int idmap_userns_fd; /* the layers' owners are mapped into this user namespace; -1: not */
 };
 
@@ -36,8 +36,8 @@ int rootfs_create(const struct rootfs_spec *spec, uint32_t root_uid, uint32_t ro
     struct err *err) __attribute__((warn_unused_result));
 
 /* A detached mount, or -1. With a dir it is writable whatever the container is to have: targets of
- * mounts are made in it, and the launch makes it read-only at last. FAILED_PRECONDITION when ids shall be mapped and the kernel (before
- * 5.19) or the layers' filesystem cannot. */
+ * mounts are made in it, and the launch makes it read-only at last. FAILED_PRECONDITION when ids
+ * shall be mapped and the kernel (before 5.19) or the layers' filesystem cannot. */
 int rootfs_mount(const struct rootfs_spec *spec, struct err *err)
     __attribute__((warn_unused_result));
 

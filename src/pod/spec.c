@@ -41,8 +41,8 @@ pod_namespaces(const Runtime__V1__PodSandboxConfig *pod)
 }
 
 const Runtime__V1__NamespaceOption *
-spec_namespaces(const Runtime__V1__ContainerConfig *config,
-    const Runtime__V1__PodSandboxConfig *pod)
+spec_namespaces(
+    const Runtime__V1__ContainerConfig *config, const Runtime__V1__PodSandboxConfig *pod)
 {
 	const Runtime__V1__NamespaceOption *own = spec_security(config)->namespace_options;
 
@@ -177,8 +177,8 @@ new_plan(struct arena *a, Coracle__Launch__Plan__Kind kind)
 }
 
 static void
-builder_init(struct spec_builder *b, const struct spec_input *in, struct arena *a,
-    struct spec *out, Coracle__Launch__Plan__Kind kind)
+builder_init(struct spec_builder *b, const struct spec_input *in, struct arena *a, struct spec *out,
+    Coracle__Launch__Plan__Kind kind)
 {
 	*out = (struct spec){.plan = new_plan(a, kind)};
 	*b = (struct spec_builder){.in = in,
@@ -220,7 +220,8 @@ check_userns(const Runtime__V1__NamespaceOption *ns, struct err *err)
 		return 0;
 	if (u->mode != RUNTIME__V1__NAMESPACE_MODE__POD)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "userns_options.mode: %d is not supported, only POD and NODE are", (int)u->mode);
+		    "userns_options.mode: %d is not supported, only POD and NODE are",
+		    (int)u->mode);
 	if (check_map("uids", u->uids, u->n_uids, err) < 0 ||
 	    check_map("gids", u->gids, u->n_gids, err) < 0)
 		return -1;
@@ -278,11 +279,11 @@ same_maps(const char *what, Runtime__V1__IDMapping *const *x, size_t n_x,
 	bool same = n_x == n_y;
 
 	for (size_t i = 0; same && i < n_x; i++)
-		same = x[i]->container_id == y[i]->container_id &&
-		       x[i]->host_id == y[i]->host_id && x[i]->length == y[i]->length;
+		same = x[i]->container_id == y[i]->container_id && x[i]->host_id == y[i]->host_id &&
+		       x[i]->length == y[i]->length;
 	if (!same)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "userns_options.%s: not those of the pod", what);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "userns_options.%s: not those of the pod", what);
 	return 0;
 }
 
@@ -297,10 +298,9 @@ check_container_namespaces(const struct spec_input *in, struct err *err)
 		return -1;
 	if (own == NULL || ns == of_pod)
 		return 0;
-	if (spec_has_userns(in->pod, &pods) !=
-	    (own->mode == RUNTIME__V1__NAMESPACE_MODE__POD))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "userns_options.mode: not that of the pod");
+	if (spec_has_userns(in->pod, &pods) != (own->mode == RUNTIME__V1__NAMESPACE_MODE__POD))
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "userns_options.mode: not that of the pod");
 	if (pods != NULL &&
 	    (same_maps("uids", own->uids, own->n_uids, pods->uids, pods->n_uids, err) < 0 ||
 	        same_maps("gids", own->gids, own->n_gids, pods->gids, pods->n_gids, err) < 0))
@@ -375,8 +375,8 @@ add_path_list(struct spec_builder *b, const char *field, char *const *from, size
 
 		if (path == NULL || strcmp(path, "/") == 0)
 			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "security_context.%s[%zu]: \"%.200s\" is not an absolute path", field, i,
-			    from[i]);
+			    "security_context.%s[%zu]: \"%.200s\" is not an absolute path", field,
+			    i, from[i]);
 		SPEC_PUSH(b->a, *ret, *ret_n, path);
 	}
 	return 0;
@@ -464,7 +464,8 @@ spec_check_container(const Runtime__V1__ContainerConfig *config,
 int
 spec_exec(const struct spec_exec_input *ex, struct arena *a, struct spec *ret, struct err *err)
 {
-	uint32_t others = CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+	uint32_t others =
+	    CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
 	struct spec_builder b;
 	struct spec out;
 
@@ -509,8 +510,8 @@ add_pin(struct arena *a, Coracle__Launch__Plan *plan, uint32_t type, const char 
 }
 
 int
-spec_pod_namespaces(const struct spec_pod_input *in, struct arena *a, struct spec *ret,
-    struct err *err)
+spec_pod_namespaces(
+    const struct spec_pod_input *in, struct arena *a, struct spec *ret, struct err *err)
 {
 	const Runtime__V1__NamespaceOption *ns = pod_namespaces(in->pod);
 	Coracle__Launch__Plan *plan = new_plan(a, CORACLE__LAUNCH__PLAN__KIND__NAMESPACES);

@@ -5,8 +5,8 @@
  * and all of a request is checked here that can be checked without starting anything. What is wrong
  * is INVALID_ARGUMENT and names the field.
  *
- * Everything returned lives in the arena. Descriptors are borrowed: the caller keeps them open until
- * the keeper has the plan.
+ * Everything returned lives in the arena. Descriptors are borrowed: the caller keeps them open
+ * until the keeper has the plan.
  */
 #ifndef POD_SPEC_H
 #define POD_SPEC_H
@@ -27,14 +27,15 @@ struct image_config;
 
 /* What the node's configuration gives to every container. */
 struct spec_defaults {
-	uint64_t caps_available;       /* caps_available() */
-	uint64_t caps_default;         /* caps_default, or as configured */
+	uint64_t caps_available;                /* caps_available() */
+	uint64_t caps_default;                  /* caps_default, or as configured */
 	const Coracle__Launch__Rlimit *rlimits; /* e.g. of the configuration; may be none */
 	size_t n_rlimits;
 	bool cgroup_writable;                 /* /sys/fs/cgroup is not read-only */
 	bool privileged_without_host_devices; /* of the runtime handler */
 	bool image_volumes_ignore;            /* do not make the image's VOLUME directories */
-	bool device_ownership; /* devices belong to the user of the container, not to the host's owner */
+	bool device_ownership; /* devices belong to the user of the container, not to the host's
+	                          owner */
 };
 
 /* A v1 hierarchy, or v2's on a hybrid host, as a container shall see it. */
@@ -61,7 +62,7 @@ struct spec_input {
 	const char *shm;      /* host paths; NULL: not mounted */
 	const char *resolv_conf, *hosts, *hostname_file;
 
-	struct cgroup_fds *cgroup; /* NULL: stays in the keeper's */
+	struct cgroup_fds *cgroup;                 /* NULL: stays in the keeper's */
 	const struct spec_cgroup_dir *cgroup_dirs; /* hosts with v1 hierarchies; else none */
 	size_t n_cgroup_dirs;
 
@@ -124,11 +125,11 @@ int spec_stop_signal(const Runtime__V1__ContainerConfig *config, const struct im
     int *ret, struct err *err) __attribute__((warn_unused_result));
 
 /* Shorthands for what a config says; missing messages read as their defaults. */
-const Runtime__V1__NamespaceOption *spec_namespaces(const Runtime__V1__ContainerConfig *config,
-    const Runtime__V1__PodSandboxConfig *pod);
+const Runtime__V1__NamespaceOption *spec_namespaces(
+    const Runtime__V1__ContainerConfig *config, const Runtime__V1__PodSandboxConfig *pod);
 bool spec_privileged(const Runtime__V1__ContainerConfig *config);
 /* The pod has a user namespace; *ret (may be NULL) is its options. */
-bool spec_has_userns(const Runtime__V1__PodSandboxConfig *pod,
-    const Runtime__V1__UserNamespace **ret);
+bool spec_has_userns(
+    const Runtime__V1__PodSandboxConfig *pod, const Runtime__V1__UserNamespace **ret);
 
 #endif

@@ -41,8 +41,8 @@ static const struct {
 };
 
 /* Of the host's /dev: what a container has of its own, or what is no device for it. */
-static const char *const not_the_hosts[] = {"pts", "shm", "fd", "mqueue", "console", "ptmx", "tty",
-    "lxc", ".lxc", ".lxd-mounts", ".udev"};
+static const char *const not_the_hosts[] = {
+    "pts", "shm", "fd", "mqueue", "console", "ptmx", "tty", "lxc", ".lxc", ".lxd-mounts", ".udev"};
 
 static void
 allow(struct spec_builder *b, char type, int64_t major, int64_t minor, unsigned access)
@@ -143,8 +143,8 @@ add_entry(struct walk *w, DIR *dir, const char *name, const char *path, const ch
 }
 
 static int
-add_directory(struct walk *w, int fd_taken, const char *path, const char *host_path,
-    unsigned level, struct err *err)
+add_directory(struct walk *w, int fd_taken, const char *path, const char *host_path, unsigned level,
+    struct err *err)
 {
 	DIR *dir = fdopendir(fd_taken);
 	struct dirent *ent;
@@ -206,8 +206,8 @@ add_cri_device(struct spec_builder *b, const Runtime__V1__Device *dev, size_t i,
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "devices[%zu].permissions: \"%.16s\" is not of r, w, m", i, dev->permissions);
 	if (realpath(host, real) == NULL || stat(real, &st) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "devices[%zu].host_path: %.200s: %s", i, host,
-		    strerror(errno));
+		return err_set(err, ERR_INVALID_ARGUMENT, "devices[%zu].host_path: %.200s: %s", i,
+		    host, strerror(errno));
 	if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)) {
 		add_host_node(b, path, real, &st, (unsigned)access);
 		return 0;
@@ -218,8 +218,8 @@ add_cri_device(struct spec_builder *b, const Runtime__V1__Device *dev, size_t i,
 	fd = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return err_errno(err, "devices[%zu].host_path: open %.200s", i, host);
-	return add_directory(&(struct walk){.b = b, .access = (unsigned)access}, fd, path, real, 0,
-	    err);
+	return add_directory(
+	    &(struct walk){.b = b, .access = (unsigned)access}, fd, path, real, 0, err);
 }
 
 static int

@@ -17,10 +17,10 @@ struct spec_builder {
 	bool userns;
 	const Runtime__V1__UserNamespace *maps; /* with userns */
 	bool privileged;
-	/* network and IPC are the pod's affair: what a container says of them is not looked at, as in
-	 * other runtimes; the PID namespace is its own */
+	/* network and IPC are the pod's affair: what a container says of them is not looked at, as
+	 * in other runtimes; the PID namespace is its own */
 	Runtime__V1__NamespaceMode network, ipc, pid;
-	bool no_dev; /* the request mounts something on /dev: no devices are made in it */
+	bool no_dev;     /* the request mounts something on /dev: no devices are made in it */
 	bool check_only; /* nothing is launched: user and command need not be there */
 };
 

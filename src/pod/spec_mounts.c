@@ -34,8 +34,7 @@ add_mount(struct spec_builder *b, Coracle__Launch__Mount__Kind kind, const char 
 static Coracle__Launch__Mount *
 add_bind(struct spec_builder *b, const char *source, const char *target)
 {
-	Coracle__Launch__Mount *m =
-	    add_mount(b, CORACLE__LAUNCH__MOUNT__KIND__BIND, target);
+	Coracle__Launch__Mount *m = add_mount(b, CORACLE__LAUNCH__MOUNT__KIND__BIND, target);
 
 	m->source = arena_strdup(b->a, source);
 	m->recursive = true;
@@ -66,13 +65,17 @@ is_taken(const struct spec_builder *b, const char *path, char *const *taken, boo
 }
 
 static int
-set_mount_options(Coracle__Launch__Mount *m, const Runtime__V1__Mount *cri, size_t i,
-    struct err *err)
+set_mount_options(
+    Coracle__Launch__Mount *m, const Runtime__V1__Mount *cri, size_t i, struct err *err)
 {
 	static const struct {
 		const char *name;
 		uint64_t attr;
-	} known[] = {{"noexec", NOEXEC}, {"nodev", NODEV}, {"nosuid", NOSUID}};
+	} known[] = {
+	    {"noexec", NOEXEC},
+            {"nodev",  NODEV },
+            {"nosuid", NOSUID}
+        };
 
 	for (size_t k = 0; k < cri->n_mount_options; k++) {
 		uint64_t attr = 0;
@@ -147,8 +150,8 @@ set_propagation(struct spec_builder *b, Coracle__Launch__Mount *m, const Runtime
 }
 
 static int
-add_image_mount(struct spec_builder *b, const Runtime__V1__Mount *cri, size_t i,
-    const char *target, struct err *err)
+add_image_mount(struct spec_builder *b, const Runtime__V1__Mount *cri, size_t i, const char *target,
+    struct err *err)
 {
 	const char *sub = STR_OR_EMPTY(cri->image_sub_path);
 	Coracle__Launch__Mount *m;
@@ -156,7 +159,8 @@ add_image_mount(struct spec_builder *b, const Runtime__V1__Mount *cri, size_t i,
 
 	if (!cri->readonly)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "ImageVolumeMountFailed: mounts[%zu].readonly: an image is mounted read-only", i);
+		    "ImageVolumeMountFailed: mounts[%zu].readonly: an image is mounted read-only",
+		    i);
 	if (!str_empty(cri->host_path))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "mounts[%zu].host_path: given together with an image", i);
@@ -170,7 +174,8 @@ add_image_mount(struct spec_builder *b, const Runtime__V1__Mount *cri, size_t i,
 		clean = spec_clean_path(b->a, arena_printf(b->a, "/%s", sub));
 		if (*sub == '/' || clean == NULL || strcmp(clean + 1, sub) != 0)
 			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "ImageVolumeMountFailed: mounts[%zu].image_sub_path: \"%.200s\" is not a "
+			    "ImageVolumeMountFailed: mounts[%zu].image_sub_path: \"%.200s\" is not "
+			    "a "
 			    "plain relative path",
 			    i, sub);
 		m->sub_path = clean + 1;
@@ -248,7 +253,9 @@ add_dev(struct spec_builder *b, char *const *taken)
 	}
 	if (!is_taken(b, "/dev/mqueue", taken, false)) {
 		if (b->userns && b->ipc == RUNTIME__V1__NAMESPACE_MODE__NODE) {
-			add_bind(b, "/dev/mqueue", "/dev/mqueue")->attr_set = SAFE;
+			m = add_bind(b, "/dev/mqueue", "/dev/mqueue");
+			m->attr_set = SAFE;
+			m->optional = true; /* few hosts have it mounted */
 		} else {
 			m = add_mount(b, CORACLE__LAUNCH__MOUNT__KIND__FILESYSTEM, "/dev/mqueue");
 			m->fs_type = arena_strdup(b->a, "mqueue");
@@ -339,8 +346,11 @@ add_pod_files(struct spec_builder *b, char *const *taken)
 {
 	const struct {
 		const char *source, *target;
-	} files[] = {{b->in->hostname_file, "/etc/hostname"}, {b->in->hosts, "/etc/hosts"},
-	    {b->in->resolv_conf, "/etc/resolv.conf"}};
+	} files[] = {
+	    {b->in->hostname_file, "/etc/hostname"   },
+            {b->in->hosts,         "/etc/hosts"      },
+	    {b->in->resolv_conf,   "/etc/resolv.conf"}
+        };
 
 	for (size_t i = 0; i < ARRAY_SIZE(files); i++) {
 		if (files[i].source == NULL || is_taken(b, files[i].target, taken, false))
@@ -401,8 +411,8 @@ spec_add_mounts(struct spec_builder *b, struct err *err)
 	char **taken = arena_array(b->a, char *, config->n_mounts + 1);
 
 	if (config->n_mounts > MAX_MOUNTS)
-		return err_set(err, ERR_INVALID_ARGUMENT, "mounts: %zu are too many",
-		    config->n_mounts);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "mounts: %zu are too many", config->n_mounts);
 	for (size_t i = 0; i < config->n_mounts; i++) {
 		taken[i] = spec_clean_path(b->a, STR_OR_EMPTY(config->mounts[i]->container_path));
 		if (taken[i] == NULL)

@@ -31,7 +31,8 @@ set_env(struct spec_builder *b, const char *key, size_t key_len, const void *val
 		memcpy(e.data + key_len + 1, value, len);
 	e.data[e.len] = '\0';
 	for (size_t i = 0; i < plan->n_env; i++)
-		if (plan->env[i].len > key_len && memcmp(plan->env[i].data, e.data, key_len + 1) == 0) {
+		if (plan->env[i].len > key_len &&
+		    memcmp(plan->env[i].data, e.data, key_len + 1) == 0) {
 			plan->env[i] = e;
 			return;
 		}
@@ -60,8 +61,8 @@ add_env(struct spec_builder *b, bool tty, struct err *err)
 
 		if (eq == NULL || eq == in->image->env[i]) /* Docker ignores it as well */
 			continue;
-		set_env(b, in->image->env[i], (size_t)(eq - in->image->env[i]), eq + 1,
-		    strlen(eq + 1));
+		set_env(
+		    b, in->image->env[i], (size_t)(eq - in->image->env[i]), eq + 1, strlen(eq + 1));
 	}
 	for (size_t i = 0; i < config->n_envs; i++) {
 		const Runtime__V1__KeyValue *kv = config->envs[i];
@@ -96,7 +97,8 @@ spec_add_argv(struct spec_builder *b, struct err *err)
 
 	if (config->n_command > 0) {
 		add_args(b, config->command, config->n_command);
-	} else if (image != NULL && !(image->n_entrypoint == 1 && image->entrypoint[0][0] == '\0')) {
+	} else if (image != NULL &&
+	           !(image->n_entrypoint == 1 && image->entrypoint[0][0] == '\0')) {
 		add_args(b, image->entrypoint, image->n_entrypoint);
 	}
 	if (config->n_args > 0)
@@ -191,12 +193,13 @@ add_capabilities(struct spec_builder *b, struct err *err)
 		return -1;
 	if (c != NULL &&
 	    caps_of_names((const char *const *)c->add_ambient_capabilities,
-	        c->n_add_ambient_capabilities, "security_context.capabilities.add_ambient_capabilities",
-	        &ambient, err) < 0)
+	        c->n_add_ambient_capabilities,
+	        "security_context.capabilities.add_ambient_capabilities", &ambient, err) < 0)
 		return -1;
 	if (ambient & ~mask & b->in->defaults->caps_available)
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "security_context.capabilities.add_ambient_capabilities: one that the container "
+		    "security_context.capabilities.add_ambient_capabilities: one that the "
+		    "container "
 		    "does not have");
 	out->bounding = out->permitted = out->effective = mask;
 	out->inheritable = out->ambient = ambient & mask;
@@ -213,8 +216,8 @@ spec_add_process(struct spec_builder *b, bool tty, struct err *err)
 	int64_t oom = l != NULL && l->resources != NULL ? l->resources->oom_score_adj : 0;
 
 	if (oom < -1000 || oom > 1000)
-		return err_set(err, ERR_INVALID_ARGUMENT, "resources.oom_score_adj: %lld",
-		    (long long)oom);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "resources.oom_score_adj: %lld", (long long)oom);
 	/* the keeper's own is not for its children */
 	plan->set_oom_score_adj = true;
 	plan->oom_score_adj = (int32_t)oom;
@@ -245,7 +248,7 @@ static const struct {
 	const char *name;
 	int number;
 } signals[] = {
-    /* in the order of the CRI's enum, from 1 on */
+  /* in the order of the CRI's enum, from 1 on */
     {"ABRT",   SIGABRT  },
     {"ALRM",   SIGALRM  },
     {"BUS",    SIGBUS   },

@@ -57,8 +57,8 @@ is_ipc(const char *key)
 }
 
 static int
-check_sysctl(const char *key, const char *value, const Runtime__V1__NamespaceOption *ns,
-    struct err *err)
+check_sysctl(
+    const char *key, const char *value, const Runtime__V1__NamespaceOption *ns, struct err *err)
 {
 	char dotted[KEY_MAX + 1];
 
@@ -66,9 +66,10 @@ check_sysctl(const char *key, const char *value, const Runtime__V1__NamespaceOpt
 	    strstr(key, "..") != NULL || strstr(key, "//") != NULL || strstr(key, "./") != NULL ||
 	    strstr(key, "/.") != NULL)
 		return err_set(err, ERR_INVALID_ARGUMENT, "sysctls: \"%.200s\" is no key", key);
-	if (strlen(value) > VALUE_MAX || (*value != '\0' && !str_only(value, LETTERS DIGITS " \t_-.,:/")))
-		return err_set(err, ERR_INVALID_ARGUMENT, "sysctls: %s: \"%.200s\" is no value", key,
-		    value);
+	if (strlen(value) > VALUE_MAX ||
+	    (*value != '\0' && !str_only(value, LETTERS DIGITS " \t_-.,:/")))
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "sysctls: %s: \"%.200s\" is no value", key, value);
 	to_dots(key, dotted);
 	if (str_starts(dotted, "net.")) {
 		if (ns->network == RUNTIME__V1__NAMESPACE_MODE__POD)
@@ -80,9 +81,11 @@ check_sysctl(const char *key, const char *value, const Runtime__V1__NamespaceOpt
 		if (ns->ipc == RUNTIME__V1__NAMESPACE_MODE__POD)
 			return 0;
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "sysctls: %s would be the node's: the pod has no IPC namespace of its own", key);
+		    "sysctls: %s would be the node's: the pod has no IPC namespace of its own",
+		    key);
 	}
-	return err_set(err, ERR_INVALID_ARGUMENT, "sysctls: %s belongs to no namespace of a pod", key);
+	return err_set(
+	    err, ERR_INVALID_ARGUMENT, "sysctls: %s belongs to no namespace of a pod", key);
 }
 
 static const Runtime__V1__NamespaceOption *

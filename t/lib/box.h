@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A box is a launch plan in the making and the directory of a tiny image (busybox) to run it on: for
- * the unit tests of the launch. box_init() gives a plan that works; tests change what they are
+ * A box is a launch plan in the making and the directory of a tiny image (busybox) to run it on:
+ * for the unit tests of the launch. box_init() gives a plan that works; tests change what they are
  * about, box_run() launches it and waits for its end.
  */
 #ifndef BOX_H
@@ -46,8 +46,7 @@ struct box {
 static char box_root[256]; /* the image: a directory that box_setup made */
 static char box_dir[256];  /* where roots are attached, and room for other things */
 
-static inline void
-box_sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static inline void box_sh(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static inline void
 box_sh(const char *fmt, ...)
 {
@@ -157,8 +156,8 @@ box_join(struct box *b, uint32_t type, uint32_t fd_index)
 static inline void
 box_env(struct box *b, const char *text)
 {
-	b->env[b->plan.n_env++] = (ProtobufCBinaryData){
-	    .len = strlen(text), .data = (uint8_t *)(uintptr_t)text};
+	b->env[b->plan.n_env++] =
+	    (ProtobufCBinaryData){.len = strlen(text), .data = (uint8_t *)(uintptr_t)text};
 }
 
 /* Arguments up to a NULL. */
@@ -193,8 +192,8 @@ box_common(struct box *b, int kind)
 	b->plan.umask = 022;
 	b->plan.caps = &b->caps;
 	b->caps.bounding = b->caps.permitted = b->caps.effective =
-	    UINT64_C(1) << CAP_CHOWN | UINT64_C(1) << CAP_DAC_OVERRIDE |
-	    UINT64_C(1) << CAP_SETUID | UINT64_C(1) << CAP_KILL;
+	    UINT64_C(1) << CAP_CHOWN | UINT64_C(1) << CAP_DAC_OVERRIDE | UINT64_C(1) << CAP_SETUID |
+	    UINT64_C(1) << CAP_KILL;
 	box_env(b, "PATH=/bin");
 }
 

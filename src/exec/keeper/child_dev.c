@@ -94,14 +94,13 @@ open_ptmx(struct launch_ctx *c)
 		fd = child_openat2(c->root_fd, "dev/pts/ptmx", O_RDWR | O_NOCTTY,
 		    RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 	else
-		fd = child_openat2(AT_FDCWD, "/dev/pts/ptmx", O_RDWR | O_NOCTTY,
-		    RESOLVE_NO_SYMLINKS);
+		fd = child_openat2(
+		    AT_FDCWD, "/dev/pts/ptmx", O_RDWR | O_NOCTTY, RESOLVE_NO_SYMLINKS);
 	if (fd < 0)
 		child_fail(c, errno, "open /dev/pts/ptmx");
 	if (fstat(fd, &st) < 0 || fstatfs(fd, &sfs) < 0)
 		child_fail(c, errno, "stat /dev/pts/ptmx");
-	if (sfs.f_type != DEVPTS_SUPER_MAGIC || !S_ISCHR(st.st_mode) ||
-	    st.st_rdev != makedev(5, 2))
+	if (sfs.f_type != DEVPTS_SUPER_MAGIC || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(5, 2))
 		child_fail_plain(c, ENODEV, "/dev/pts/ptmx is not a terminal multiplexer");
 	return fd;
 }
@@ -180,8 +179,8 @@ static int
 clone_read_only(struct launch_ctx *c, int fd, unsigned recursive, const char *what)
 {
 	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
-	int tree = open_tree(fd, "",
-	    OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive);
+	int tree =
+	    open_tree(fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | recursive);
 
 	if (tree < 0)
 		child_fail(c, errno, "clone the mount of %s", what);

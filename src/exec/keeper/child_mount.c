@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The root and the mounts of a container. Sources are opened as detached mounts while the child is
- * still in the host's namespaces, so that host paths are resolved on the host and nothing is visible
- * yet; targets are descriptors inside the new root; a mount moves from the one to the other and is
- * never named (move_mount).
+ * still in the host's namespaces, so that host paths are resolved on the host and nothing is
+ * visible yet; targets are descriptors inside the new root; a mount moves from the one to the other
+ * and is never named (move_mount).
  */
 #include "exec/keeper/child.h"
 
@@ -98,7 +98,8 @@ check_propagation(struct launch_ctx *c, int fd, const Coracle__Launch__Mount *m)
 		return; /* e.g. a detached mount: nothing to say about it */
 	if (m->propagation == MS_SHARED && !shared)
 		child_fail_plain(c, EINVAL,
-		    "%s is not on a shared mount, which bidirectional propagation needs", m->source);
+		    "%s is not on a shared mount, which bidirectional propagation needs",
+		    m->source);
 	if (m->propagation == MS_SLAVE && !shared && !slave)
 		child_fail_plain(c, EINVAL,
 		    "%s is not on a shared or slave mount, which propagation from the host needs",
@@ -114,7 +115,7 @@ open_host_path(struct launch_ctx *c, const Coracle__Launch__Mount *m)
 		make_host_directory(c, m->source);
 		fd = open(m->source, O_PATH | O_CLOEXEC);
 	}
-	if (fd < 0)
+	if (fd < 0 && !(errno == ENOENT && m->optional))
 		child_fail(c, errno, "open the source %s", m->source);
 	return fd;
 }
@@ -161,10 +162,12 @@ open_source(struct launch_ctx *c, const Coracle__Launch__Mount *m)
 	const char *what = given ? m->target : m->source;
 	int tree;
 
+	if (fd < 0)
+		return -1;
 	check_propagation(c, fd, m);
 	if (child_has(m->sub_path)) {
-		int sub = child_openat2(fd, m->sub_path, O_PATH,
-		    RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+		int sub =
+		    child_openat2(fd, m->sub_path, O_PATH, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 
 		if (sub < 0)
 			child_fail(c, errno, "open %s in the source of %s", m->sub_path, m->target);
@@ -195,7 +198,8 @@ child_open_sources(struct launch_ctx *c)
 			c->mount_fds[i] = open_source(c, m);
 		else
 			c->mount_fds[i] = child_fd(c, m->source_fd);
-		set_attributes(c, c->mount_fds[i], m);
+		if (c->mount_fds[i] >= 0)
+			set_attributes(c, c->mount_fds[i], m);
 	}
 	for (size_t i = 0; i < plan->n_devices; i++) {
 		const Coracle__Launch__Device *d = plan->devices[i];
@@ -242,10 +246,11 @@ child_pivot(struct launch_ctx *c)
 	struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY};
 
 	c->step = "pivot";
-	if (plan->root_readonly && mount_setattr(c->root_fd, "", AT_EMPTY_PATH, &ro, sizeof(ro)) < 0)
+	if (plan->root_readonly &&
+	    mount_setattr(c->root_fd, "", AT_EMPTY_PATH, &ro, sizeof(ro)) < 0)
 		child_fail(c, errno, "make the root read-only");
-	/* pivot_root(2): with both paths ".", the old root ends up on top of the new one, from where
-	 * it is unmounted without a name for it */
+	/* pivot_root(2): with both paths ".", the old root ends up on top of the new one, from
+	 * where it is unmounted without a name for it */
 	if (fchdir(c->root_fd) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
 		child_fail(c, errno, "pivot into the root");
 	if (umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
@@ -260,15 +265,15 @@ child_pivot(struct launch_ctx *c)
 void
 child_move_onto(struct launch_ctx *c, int mount_fd, int target_fd, const char *target)
 {
-	if (move_mount(mount_fd, "", target_fd, "",
-	        MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
+	if (move_mount(
+	        mount_fd, "", target_fd, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH) < 0)
 		child_fail(c, errno, "mount on %s", target);
 }
 
 /* Put on the end of what failed what the filesystem itself has to say about it. */
 static _Noreturn void
-fail_filesystem(struct launch_ctx *c, int fs, int errnum, const Coracle__Launch__Mount *m,
-    const char *what)
+fail_filesystem(
+    struct launch_ctx *c, int fs, int errnum, const Coracle__Launch__Mount *m, const char *what)
 {
 	char words[96] = "";
 	ssize_t n = fs >= 0 ? read(fs, words, sizeof(words) - 1) : 0;
@@ -325,8 +330,8 @@ open_real_directory(struct launch_ctx *c, const char *path)
 	int fd = child_make_path(c, path, true);
 
 	close(fd);
-	fd = child_openat2(c->root_fd, path, O_PATH | O_DIRECTORY,
-	    RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+	fd = child_openat2(
+	    c->root_fd, path, O_PATH | O_DIRECTORY, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 	if (fd < 0 && errno == ELOOP)
 		child_fail_plain(c, ELOOP, "%s in the root is a symbolic link", path);
 	if (fd < 0 && errno == ENOTDIR)
@@ -410,7 +415,8 @@ mount_source(struct launch_ctx *c, const Coracle__Launch__Mount *m, int source)
 	if (fstat(target, &there) < 0)
 		child_fail(c, errno, "stat %s", m->target);
 	if (S_ISDIR(st.st_mode) != S_ISDIR(there.st_mode))
-		child_fail_plain(c, ENOTDIR, "%s is %s directory, and what is to be mounted on it is %s", m->target,
+		child_fail_plain(c, ENOTDIR,
+		    "%s is %s directory, and what is to be mounted on it is %s", m->target,
 		    S_ISDIR(there.st_mode) ? "a" : "no", S_ISDIR(st.st_mode) ? "one" : "none");
 	check_over_proc(c, source, target, m->target);
 	child_move_onto(c, source, target, m->target);
@@ -429,7 +435,8 @@ child_mounts(struct launch_ctx *c)
 		int fd, target;
 
 		if (m->kind != CORACLE__LAUNCH__MOUNT__KIND__FILESYSTEM) {
-			mount_source(c, m, c->mount_fds[i]);
+			if (c->mount_fds[i] >= 0)
+				mount_source(c, m, c->mount_fds[i]);
 			continue;
 		}
 		target = open_real_directory(c, m->target);

@@ -73,8 +73,8 @@ child_cgroup(struct launch_ctx *c)
 static int
 write_proc(struct launch_ctx *c, const char *path, const char *value)
 {
-	int fd = child_openat2(c->proc_fd, path, O_WRONLY,
-	    RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+	int fd = child_openat2(
+	    c->proc_fd, path, O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
 	ssize_t n;
 
 	if (fd < 0)
@@ -141,7 +141,8 @@ become_ns_root(struct launch_ctx *c)
 }
 
 /* A PID namespace that shall belong to the joined user namespace cannot be made by the keeper's
- * clone. The clone made here is the keeper's child as well (CLONE_PARENT), so this one just ends. */
+ * clone. The clone made here is the keeper's child as well (CLONE_PARENT), so this one just ends.
+ */
 static void
 clone_again(struct launch_ctx *c)
 {
@@ -174,8 +175,8 @@ child_join(struct launch_ctx *c)
 		child_fail(c, errno, "make namespaces (flags %#x)", (unsigned)flags);
 }
 
-/* Since Linux 6.11 the IPC sysctls of a user namespace belong to its root, and the host's has no say
- * in them; before, only the host's had. */
+/* Since Linux 6.11 the IPC sysctls of a user namespace belong to its root, and the host's has no
+ * say in them; before, only the host's had. */
 static bool
 write_as_ns_root(struct launch_ctx *c, const char *path, const char *value)
 {
@@ -252,8 +253,8 @@ child_configure_namespaces(struct launch_ctx *c)
 }
 
 static void
-write_id_map(struct launch_ctx *c, pid_t pid, const char *file, Coracle__Launch__IdMap *const *map,
-    size_t n)
+write_id_map(
+    struct launch_ctx *c, pid_t pid, const char *file, Coracle__Launch__IdMap *const *map, size_t n)
 {
 	char path[48], text[4096];
 	size_t used = 0;
@@ -279,7 +280,7 @@ clone_owner(struct launch_ctx *c)
 {
 	const Coracle__Launch__Plan *plan = c->plan;
 	pid_t self = getpid(), pid;
-	int pidfd = -1;
+	int pidfd = -1, others;
 
 	pid = child_clone(plan->clone_flags, -1, &pidfd);
 	if (pid < 0)
@@ -292,7 +293,8 @@ clone_owner(struct launch_ctx *c)
 	}
 	write_id_map(c, pid, "uid_map", plan->uid_map, plan->n_uid_map);
 	write_id_map(c, pid, "gid_map", plan->gid_map, plan->n_gid_map);
-	if (setns(pidfd, (int)plan->clone_flags & ~CLONE_NEWUSER) < 0)
+	others = (int)plan->clone_flags & ~CLONE_NEWUSER;
+	if (others != 0 && setns(pidfd, others) < 0)
 		child_fail(c, errno, "join the new namespaces");
 	close(pidfd);
 	return pid;

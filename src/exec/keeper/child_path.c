@@ -35,8 +35,8 @@ child_openat2(int dirfd, const char *path, uint64_t flags, uint64_t resolve)
 int
 child_open_in_root(struct launch_ctx *c, const char *path, int flags)
 {
-	return child_openat2(c->root_fd, path, (uint64_t)flags,
-	    RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	return child_openat2(
+	    c->root_fd, path, (uint64_t)flags, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 }
 
 /* Make one missing entry in a directory and open it; anything else found there meanwhile counts, if

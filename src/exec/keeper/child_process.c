@@ -105,8 +105,8 @@ write_label(struct launch_ctx *c, const char *file, const char *label, const cha
 	len = snprintf(text, sizeof(text), "%s%s", prefix, label);
 	if (len < 0 || (size_t)len >= sizeof(text))
 		child_fail(c, ENAMETOOLONG, "label");
-	fd = child_openat2(c->proc_fd, file, O_WRONLY,
-	    RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
+	fd = child_openat2(
+	    c->proc_fd, file, O_WRONLY, RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV);
 	if (fd < 0 || write(fd, text, (size_t)len) < 0)
 		child_fail(c, errno, "set the label %s", label);
 	close(fd);
@@ -175,9 +175,10 @@ set_caps(struct launch_ctx *c, uint64_t effective, uint64_t permitted, uint64_t 
 {
 	struct __user_cap_header_struct hdr = {.version = _LINUX_CAPABILITY_VERSION_3};
 	struct __user_cap_data_struct data[2] = {
-	    {(uint32_t)effective, (uint32_t)permitted, (uint32_t)inheritable},
+	    {(uint32_t)effective,         (uint32_t)permitted,         (uint32_t)inheritable},
 	    {(uint32_t)(effective >> 32), (uint32_t)(permitted >> 32),
-	     (uint32_t)(inheritable >> 32)}};
+             (uint32_t)(inheritable >> 32)	                                          }
+        };
 
 	if (syscall(SYS_capset, &hdr, data) < 0)
 		child_fail(c, errno, "capset");
@@ -212,9 +213,9 @@ set_user(struct launch_ctx *c)
 }
 
 /*
- * A filter needs either no_new_privs or CAP_SYS_ADMIN, and shall be the last thing before execve, so
- * in the second case that one capability stays effective until then. It does not reach the program:
- * execve computes its sets from the bounding, inheritable and ambient ones only.
+ * A filter needs either no_new_privs or CAP_SYS_ADMIN, and shall be the last thing before execve,
+ * so in the second case that one capability stays effective until then. It does not reach the
+ * program: execve computes its sets from the bounding, inheritable and ambient ones only.
  */
 static void
 set_capabilities(struct launch_ctx *c)
@@ -230,7 +231,8 @@ set_capabilities(struct launch_ctx *c)
 		extra = UINT64_C(1) << CAP_SYS_ADMIN & own;
 	permitted = want->permitted & own;
 	effective = want->effective & permitted;
-	if (plan->uid != 0) { /* what the program will have: it shall also be looked up as its user */
+	if (plan->uid !=
+	    0) { /* what the program will have: it shall also be looked up as its user */
 		permitted &= ambient;
 		effective &= ambient;
 	}

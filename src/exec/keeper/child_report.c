@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the child of a launch tells the keeper: fixed-size packets on a socket that execve closes.
- * Plain write(2) wherever no descriptor goes along: it has to pass a container's system call filter.
+ * Plain write(2) wherever no descriptor goes along: it has to pass a container's system call
+ * filter.
  */
 #include "exec/keeper/child.h"
 

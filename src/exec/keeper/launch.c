@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The keeper's side of a launch: checks the plan, prepares what the child must not allocate, clones,
- * and listens to it.
+ * The keeper's side of a launch: checks the plan, prepares what the child must not allocate,
+ * clones, and listens to it.
  */
 #include "exec/keeper/launch.h"
 
@@ -55,8 +55,8 @@ open_proc(void)
 	int fs = fsopen("proc", FSOPEN_CLOEXEC), fd = -1, saved;
 
 	if (fs >= 0 && fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) == 0)
-		fd = fsmount(fs, FSMOUNT_CLOEXEC,
-		    MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+		fd = fsmount(
+		    fs, FSMOUNT_CLOEXEC, MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
 	saved = errno;
 	if (fs >= 0)
 		close(fs);
@@ -79,8 +79,7 @@ open_host(struct launch_failure *fail)
 	if (host.null_fd < 0 &&
 	    (host.null_fd = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOFOLLOW)) < 0)
 		return launch_bad(fail, "start", errno, "open /dev/null");
-	if (fstat(host.null_fd, &st) < 0 || !S_ISCHR(st.st_mode) ||
-	    st.st_rdev != makedev(1, 3))
+	if (fstat(host.null_fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
 		return launch_bad(fail, "start", ENODEV, "/dev/null is not the null device");
 	host.ready = true;
 	return 0;
@@ -88,8 +87,8 @@ open_host(struct launch_failure *fail)
 
 /* ---- the clone ----------------------------------------------------------------------------- */
 
-/* One block with all that execve and the child want as arrays. Strings of the environment lie in the
- * plan as bytes without an end. */
+/* One block with all that execve and the child want as arrays. Strings of the environment lie in
+ * the plan as bytes without an end. */
 static void *
 make_arrays(const Coracle__Launch__Plan *plan, struct launch_ctx *c)
 {
@@ -142,8 +141,7 @@ clone_child(struct launch_ctx *c, int *ret_pidfd, struct launch_failure *fail)
 	uint64_t flags = 0;
 	pid_t pid;
 
-	if (plan->kind != CORACLE__LAUNCH__PLAN__KIND__NAMESPACES &&
-	    !child_joins(c, CLONE_NEWUSER))
+	if (plan->kind != CORACLE__LAUNCH__PLAN__KIND__NAMESPACES && !child_joins(c, CLONE_NEWUSER))
 		flags = plan->clone_flags & CLONE_NEWPID;
 	if (pidns && point_to_pidns(c, fail) < 0)
 		return -1;
@@ -276,7 +274,8 @@ launch_status(struct launch_child *c, struct launch_failure *fail)
 			fail->errnum = m.errnum;
 			return end(c, LAUNCH_FAILED);
 		case LAUNCH_MSG_NOTE:
-			snprintf(c->note, sizeof(c->note), "%.*s", (int)sizeof(c->note) - 1, m.text);
+			snprintf(
+			    c->note, sizeof(c->note), "%.*s", (int)sizeof(c->note) - 1, m.text);
 			break;
 		case LAUNCH_MSG_TTY:
 			if (c->tty_master >= 0)

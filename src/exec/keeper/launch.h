@@ -8,9 +8,10 @@
  * LAUNCH_FAILED. The process is a child of the caller either way and is reaped by the caller.
  * While it is still launching it can be killed like any other (a source of a bind mount may hang).
  *
- *	launch_clone → LAUNCH_PENDING … → LAUNCH_RUNNING     the program is running (or, for NAMESPACES,
- *	                    │                                everything is pinned and it exits with 0)
- *	                    └──────────→ LAUNCH_FAILED       *fail says where; the process exits with 127
+ *	launch_clone → LAUNCH_PENDING … → LAUNCH_RUNNING     the program is running (or, for
+ *NAMESPACES, │                                everything is pinned and it exits with 0)
+ *	                    └──────────→ LAUNCH_FAILED       *fail says where; the process exits
+ *with 127
  *
  * When the process' death and input on status_fd are seen together, launch_status() comes first.
  *
@@ -26,16 +27,16 @@
 
 #include "proto/launch.pb-c.h"
 
-/* The child's ends; duplicated, never closed here. -1: the host's /dev/null. Not used when plan->tty
- * is set: then a terminal is made inside the container. */
+/* The child's ends; duplicated, never closed here. -1: the host's /dev/null. Not used when
+ * plan->tty is set: then a terminal is made inside the container. */
 struct launch_stdio {
 	int in, out, err;
 };
 
 struct launch_failure {
-	char step[48];   /* "mount", "devices", "capabilities"… */
-	int32_t errnum;  /* 0 when the kernel was not asked */
-	char text[256];  /* complete, for people: "/proc in the root is a symbolic link" */
+	char step[48];  /* "mount", "devices", "capabilities"… */
+	int32_t errnum; /* 0 when the kernel was not asked */
+	char text[256]; /* complete, for people: "/proc in the root is a symbolic link" */
 };
 
 enum launch_state { LAUNCH_FAILED = -1, LAUNCH_PENDING, LAUNCH_RUNNING };
@@ -51,18 +52,19 @@ struct launch_child {
 };
 
 /*
- * Clone and start the child. plan and fds are only read, and not needed any more on return; an index
- * of the plan outside of fds is an error, as is everything else in the plan that makes no sense.
- * Returns 0 with *ret filled, or -1 with *fail filled and nothing left behind.
+ * Clone and start the child. plan and fds are only read, and not needed any more on return; an
+ * index of the plan outside of fds is an error, as is everything else in the plan that makes no
+ * sense. Returns 0 with *ret filled, or -1 with *fail filled and nothing left behind.
  */
 int launch_clone(const Coracle__Launch__Plan *plan, const int *fds, size_t n_fds,
     const struct launch_stdio *io, struct launch_child *ret, struct launch_failure *fail)
     __attribute__((warn_unused_result));
 
 /*
- * Take what the child has to say; never blocks. c->pid and c->pidfd may be replaced by it: a process
- * that enters a user namespace and makes a PID namespace in it has to be cloned once more, and its
- * first incarnation ends (with 0) and is reaped here. *fail is filled for LAUNCH_FAILED only.
+ * Take what the child has to say; never blocks. c->pid and c->pidfd may be replaced by it: a
+ * process that enters a user namespace and makes a PID namespace in it has to be cloned once more,
+ * and its first incarnation ends (with 0) and is reaped here. *fail is filled for LAUNCH_FAILED
+ * only.
  */
 enum launch_state launch_status(struct launch_child *c, struct launch_failure *fail)
     __attribute__((warn_unused_result));

@@ -49,14 +49,13 @@ check_namespaces(const plan_t *p, size_t n_fds, struct launch_failure *fail)
 	uint64_t allowed = NS_FLAGS & ~(uint64_t)CLONE_NEWUSER;
 
 	if (p->kind == CORACLE__LAUNCH__PLAN__KIND__NAMESPACES)
-		allowed = CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWUSER |
-		          CLONE_NEWCGROUP;
+		allowed =
+		    CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWUSER | CLONE_NEWCGROUP;
 	else if (p->kind == CORACLE__LAUNCH__PLAN__KIND__EXEC)
 		allowed = 0;
 	if (p->clone_flags & ~allowed)
 		return BAD("clone_flags: %#llx", (unsigned long long)p->clone_flags);
-	if (p->kind == CORACLE__LAUNCH__PLAN__KIND__CONTAINER &&
-	    !(p->clone_flags & CLONE_NEWNS))
+	if (p->kind == CORACLE__LAUNCH__PLAN__KIND__CONTAINER && !(p->clone_flags & CLONE_NEWNS))
 		return BAD("clone_flags: a container without its own mounts");
 	for (size_t i = 0; i < p->n_join; i++) {
 		uint32_t type = p->join[i]->type;
@@ -125,8 +124,8 @@ check_root(const plan_t *p, size_t n_fds, struct launch_failure *fail)
 	for (size_t i = 0; i < p->n_devices; i++) {
 		const Coracle__Launch__Device *d = p->devices[i];
 
-		if (!is_path(d->path) || (!S_ISCHR(d->mode) && !S_ISBLK(d->mode) &&
-		                             !S_ISFIFO(d->mode)))
+		if (!is_path(d->path) ||
+		    (!S_ISCHR(d->mode) && !S_ISBLK(d->mode) && !S_ISFIFO(d->mode)))
 			return BAD("devices: \"%s\"", d->path);
 		if (check_fd(d->bind_fd, n_fds, "devices: bind_fd", fail) < 0)
 			return -1;

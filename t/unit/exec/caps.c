@@ -15,16 +15,16 @@ static const struct row {
 	const char *add[3], *drop[3];
 	uint64_t want;
 } rows[] = {
-    {"nothing asked",        {0},                        {0},                        0xa80425fb                    },
-    {"add",                  {"NET_ADMIN"},              {0},                        0xa80425fb | BIT(12)          },
-    {"add with prefix",      {"cap_net_admin"},          {0},                        0xa80425fb | BIT(12)          },
-    {"drop",                 {0},                        {"CHOWN"},                  0xa80425fa                    },
-    {"drop wins",            {"SYS_ADMIN"},              {"SYS_ADMIN"},              0xa80425fb                    },
-    {"drop ALL",             {0},                        {"ALL"},                    0                             },
-    {"drop all, add one",    {"NET_BIND_SERVICE"},       {"all"},                    BIT(10)                       },
-    {"add ALL",              {"ALL"},                    {0},                        BIT(41) - 1                   },
-    {"add ALL, drop one",    {"ALL"},                    {"SYS_ADMIN"},              (BIT(41) - 1) & ~BIT(21)      },
-    {"both ALL, one and one",{"ALL", "KILL", "CHOWN"},   {"ALL", "CHOWN"},           BIT(5)                        },
+    {"nothing asked",         {0},                      {0},              0xa80425fb              },
+    {"add",                   {"NET_ADMIN"},            {0},              0xa80425fb | BIT(12)    },
+    {"add with prefix",       {"cap_net_admin"},        {0},              0xa80425fb | BIT(12)    },
+    {"drop",                  {0},                      {"CHOWN"},        0xa80425fa              },
+    {"drop wins",             {"SYS_ADMIN"},            {"SYS_ADMIN"},    0xa80425fb              },
+    {"drop ALL",              {0},                      {"ALL"},          0                       },
+    {"drop all, add one",     {"NET_BIND_SERVICE"},     {"all"},          BIT(10)                 },
+    {"add ALL",               {"ALL"},                  {0},              BIT(41) - 1             },
+    {"add ALL, drop one",     {"ALL"},                  {"SYS_ADMIN"},    (BIT(41) - 1) & ~BIT(21)},
+    {"both ALL, one and one", {"ALL", "KILL", "CHOWN"}, {"ALL", "CHOWN"}, BIT(5)                  },
 };
 
 static size_t
@@ -50,18 +50,19 @@ main(void)
 
 		ok(caps_resolve(r->add, length(r->add), r->drop, length(r->drop), caps_default,
 		       available, &mask, &err) == 0 &&
-		       mask == r->want,
+		        mask == r->want,
 		    "%s: %#llx", r->what, (unsigned long long)mask);
 	}
 	ok(caps_resolve(all, 1, NULL, 0, caps_default, BIT(0) | BIT(5), &mask, &err) == 0 &&
-	       mask == (BIT(0) | BIT(5)),
+	        mask == (BIT(0) | BIT(5)),
 	    "never more than is available");
 	mask = 7;
 	ok(caps_resolve(bad, 2, NULL, 0, caps_default, available, &mask, &err) < 0 && mask == 7 &&
-	       err.code == ERR_INVALID_ARGUMENT,
+	        err.code == ERR_INVALID_ARGUMENT,
 	    "unknown name");
 	is_str(err.msg, "add_capabilities: no capability is called \"FLY\"", "says which");
-	ok(caps_resolve(NULL, 0, bad, 2, caps_default, available, &mask, &err) < 0, "in drop as well");
+	ok(caps_resolve(NULL, 0, bad, 2, caps_default, available, &mask, &err) < 0,
+	    "in drop as well");
 	ok(caps_of_names(bad, 1, "add_ambient_capabilities", &mask, &err) == 0 && mask == BIT(12),
 	    "names alone");
 	ok(caps_of_names(all, 1, "add_ambient_capabilities", &mask, &err) < 0, "ALL is no name");

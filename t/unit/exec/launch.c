@@ -184,9 +184,10 @@ test_exec(void)
 	box_init(&b, "echo up > /tmp/up; sleep 100");
 	b.plan.hostname = (char *)"inner";
 	ok(box_start(&b), "a container to execute in");
-	box_exec(&e, &b, "[ $(ls /proc | grep -c '^[0-9]') -lt 8 ] && echo few; "
-	                 "until [ -s /tmp/up ]; do usleep 1000; done; cat /tmp/up; hostname; "
-	                 "grep CapBnd /proc/self/status | cut -f2; ls /proc/self/fd | tr '\\n' ' '");
+	box_exec(&e, &b,
+	    "[ $(ls /proc | grep -c '^[0-9]') -lt 8 ] && echo few; "
+	    "until [ -s /tmp/up ]; do usleep 1000; done; cat /tmp/up; hostname; "
+	    "grep CapBnd /proc/self/status | cut -f2; ls /proc/self/fd | tr '\\n' ' '");
 	box_says(&e, "few\nup\ninner\n00000000000000a3\n0 1 2 3 ", "exec sees the container");
 	box_exec(&e, &b, "exit 3");
 	ok(box_run(&e) && WEXITSTATUS(e.status) == 3, "exit status of exec");
@@ -195,8 +196,8 @@ test_exec(void)
 	box_refused(&e, "working directory", "/nowhere: No such file", "exec makes no directory");
 	box_exec(&e, &b, "true");
 	box_argv(&e, "nonesuch", NULL);
-	box_refused(&e, "exec", "\"nonesuch\": executable file not found in $PATH",
-	    "no such command");
+	box_refused(
+	    &e, "exec", "\"nonesuch\": executable file not found in $PATH", "no such command");
 	for (int fd = 3; fd < 20; fd++) {
 		char cwd[32];
 
@@ -245,14 +246,14 @@ test_failures(void)
 	box_refused(&b, "exec", "exec \"/etc/motd\": Permission denied", "not executable");
 	box_init(&b, "");
 	box_argv(&b, "motd", NULL);
-	b.env[0] = (ProtobufCBinaryData){9, (uint8_t *)(uintptr_t)"PATH=/etc"};
+	b.env[0] = (ProtobufCBinaryData){9, (uint8_t *)(uintptr_t) "PATH=/etc"};
 	box_refused(&b, "exec", "exec \"motd\": Permission denied", "not executable in PATH");
 	box_sh("echo no > %s/bin/garbage; chmod 755 %s/bin/garbage", box_root, box_root);
 	box_init(&b, "");
 	box_argv(&b, "garbage", NULL);
 	box_refused(&b, "exec", "Exec format error", "no program");
-	box_sh("cp %s/bin/busybox %s/root/true; chmod 700 %s/root/true", box_root, box_root,
-	    box_root);
+	box_sh(
+	    "cp %s/bin/busybox %s/root/true; chmod 700 %s/root/true", box_root, box_root, box_root);
 	box_init(&b, "");
 	box_argv(&b, "/root/true", NULL);
 	b.plan.uid = 1000;

@@ -11,8 +11,12 @@ static char pin_paths[4][300];
 static const struct {
 	uint32_t type;
 	const char *name;
-} pinned[] = {{CLONE_NEWNET, "net"}, {CLONE_NEWIPC, "ipc"}, {CLONE_NEWUTS, "uts"},
-    {CLONE_NEWUSER, "user"}};
+} pinned[] = {
+    {CLONE_NEWNET,  "net" },
+    {CLONE_NEWIPC,  "ipc" },
+    {CLONE_NEWUTS,  "uts" },
+    {CLONE_NEWUSER, "user"}
+};
 
 static void
 namespaces_init(struct box *b, bool userns)
@@ -67,8 +71,7 @@ join_pins(struct box *b, size_t n)
 {
 	b->plan.clone_flags &= ~(uint64_t)(CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWNET);
 	for (size_t i = 0; i < n; i++)
-		box_join(b, pinned[i].type,
-		    box_fd(b, open(pin_paths[i], O_RDONLY | O_CLOEXEC)));
+		box_join(b, pinned[i].type, box_fd(b, open(pin_paths[i], O_RDONLY | O_CLOEXEC)));
 }
 
 static void
@@ -133,13 +136,15 @@ test_userns_exec(void)
 	b.plan.uid_map = b.plan.gid_map = id_maps;
 	b.plan.n_uid_map = b.plan.n_gid_map = 1;
 	if (ok(box_start(&b), "a container in it")) {
-		box_exec(&e, &b, "id -u; echo $(cat /proc/self/uid_map); hostname; cat /proc/1/comm; "
-		                 "grep CapBnd /proc/self/status | cut -f2; echo x > /dev/stdout");
+		box_exec(&e, &b,
+		    "id -u; echo $(cat /proc/self/uid_map); hostname; cat /proc/1/comm; "
+		    "grep CapBnd /proc/self/status | cut -f2; echo x > /dev/stdout");
 		e.joins[1].type |= CLONE_NEWUSER;
 		e.plan.uid = 5;
 		e.plan.uid_map = id_maps;
 		e.plan.n_uid_map = 1;
-		box_says(&e, "5\n0 100000 65536\npodname\nsleep\n00000000000000a3\nx\n", "exec in it");
+		box_says(
+		    &e, "5\n0 100000 65536\npodname\nsleep\n00000000000000a3\nx\n", "exec in it");
 		kill(b.child.pid, SIGKILL);
 		box_wait(&b);
 	} else {
@@ -197,8 +202,7 @@ test_holder(bool userns)
 	box_common(&h, CORACLE__LAUNCH__PLAN__KIND__HOLDER);
 	h.plan.clone_flags = CLONE_NEWPID;
 	if (userns)
-		box_join(&h, CLONE_NEWUSER,
-		    box_fd(&h, open(pin_paths[3], O_RDONLY | O_CLOEXEC)));
+		box_join(&h, CLONE_NEWUSER, box_fd(&h, open(pin_paths[3], O_RDONLY | O_CLOEXEC)));
 	if (!ok(box_start(&h), "%s", who)) {
 		diag("%s: %s", h.fail.step, h.fail.text);
 		return;
@@ -214,8 +218,7 @@ test_holder(bool userns)
 		for (size_t i = 0; i < b.plan.n_devices; i++)
 			b.devices[i].bind_source = b.devices[i].path;
 	}
-	box_says(&b,
-	    "coracle-holder\n4\n0\n0\n0000000000000000\n0000000000000000\nother\n", who);
+	box_says(&b, "coracle-holder\n4\n0\n0\n0000000000000000\n0000000000000000\nother\n", who);
 	h.child.pidfd = -1; /* closed with the box */
 	kill(h.child.pid, SIGTERM);
 	box_wait(&h);
@@ -256,7 +259,8 @@ test_cgroup(void)
 	bool v2 = access("/sys/fs/cgroup/cgroup.procs", F_OK) == 0;
 	uint32_t procs_fd;
 
-	snprintf(dir, sizeof(dir), "/sys/fs/cgroup/%slaunch-test-%d", v2 ? "" : "pids/", (int)getpid());
+	snprintf(
+	    dir, sizeof(dir), "/sys/fs/cgroup/%slaunch-test-%d", v2 ? "" : "pids/", (int)getpid());
 	if (mkdir(dir, 0755) == 0) {
 		snprintf(procs, sizeof(procs), "%s/cgroup.procs", dir);
 		box_init(&b, "cat /proc/self/cgroup | grep -c launch-test");

@@ -121,7 +121,8 @@ check_layers(size_t n)
 	ok(rootfs_remove(dir, &err) == 0, "remove again");
 }
 
-/* A user namespace with 0 … 999 as 100000 … of the host, by a child that lives until the pipe ends. */
+/* A user namespace with 0 … 999 as 100000 … of the host, by a child that lives until the pipe ends.
+ */
 static int
 make_userns(pid_t *ret_pid)
 {
@@ -149,7 +150,8 @@ check_idmap(size_t n)
 {
 	const char *lowers[] = {"2", "1", "0"};
 	char dir[128];
-	struct rootfs_spec spec = {.layers_dir = layers, .lowers = lowers, .n_lowers = n, .dir = dir};
+	struct rootfs_spec spec = {
+	    .layers_dir = layers, .lowers = lowers, .n_lowers = n, .dir = dir};
 	struct err err = {0};
 	struct stat st;
 	pid_t pid;
@@ -196,7 +198,7 @@ check_refusals(void)
 	spec.n_lowers = 1;
 	ok(rootfs_mount(&spec, &err) < 0, "a single one: %s", err.msg);
 	ok(rootfs_split_lowers(names, split, &n, &err) == 0 && n == 3 &&
-	       strcmp(split[0], "12") == 0 && strcmp(split[2], "7") == 0,
+	        strcmp(split[0], "12") == 0 && strcmp(split[2], "7") == 0,
 	    "names split");
 	for (size_t i = 0; i < sizeof(many) - 1; i++)
 		many[i] = i % 2 ? ':' : '1';

@@ -156,7 +156,7 @@ refused(struct rig *r, const char *what)
 	bool early = spec_check_container(&r->config, &r->pod, &err) < 0;
 
 	ok(spec_container(&r->in, &r->arena, &r->spec, &r->err) < 0 &&
-	       r->err.code == ERR_INVALID_ARGUMENT && strstr(r->err.msg, what) != NULL,
+	        r->err.code == ERR_INVALID_ARGUMENT && strstr(r->err.msg, what) != NULL,
 	    "refused: %s", r->err.msg);
 	ok(early || strstr(what, "command") != NULL || strstr(what, "mapped") != NULL,
 	    "before anything is made");
@@ -346,13 +346,13 @@ test_env(void)
 static const struct argv_row {
 	const char *what, *entrypoint, *cmd, *command, *args, *want;
 } argv_rows[] = {
-    {"the image's",                 "ep", "c", NULL,  NULL, "ep c" },
-    {"cmd only",                    NULL, "c", NULL,  NULL, "c"    },
-    {"args replace cmd",            "ep", "c", NULL,  "a",  "ep a" },
-    {"command replaces both",       "ep", "c", "cmd", NULL, "cmd"  },
-    {"command and args",            "ep", "c", "cmd", "a",  "cmd a"},
-    {"an empty entrypoint is none", "",   "c", NULL,  NULL, "c"    },
-    {"args alone",                  NULL, NULL, NULL, "a",  "a"    },
+    {"the image's",                 "ep", "c",  NULL,  NULL, "ep c" },
+    {"cmd only",                    NULL, "c",  NULL,  NULL, "c"    },
+    {"args replace cmd",            "ep", "c",  NULL,  "a",  "ep a" },
+    {"command replaces both",       "ep", "c",  "cmd", NULL, "cmd"  },
+    {"command and args",            "ep", "c",  "cmd", "a",  "cmd a"},
+    {"an empty entrypoint is none", "",   "c",  NULL,  NULL, "c"    },
+    {"args alone",                  NULL, NULL, NULL,  "a",  "a"    },
 };
 
 static void
@@ -400,16 +400,16 @@ test_process(void)
 	r.sc.no_new_privs = true;
 	ok(make(&r), "process");
 	ok(r.spec.plan->caps->bounding == caps_default && r.spec.plan->caps->inheritable == 0 &&
-	       r.spec.plan->caps->ambient == 0,
+	        r.spec.plan->caps->ambient == 0,
 	    "default capabilities, nothing inheritable");
 	ok(r.spec.plan->uid == 7 && r.spec.plan->gid == 8 && r.spec.plan->n_groups == 2 &&
-	       r.spec.plan->groups[1] == 9,
+	        r.spec.plan->groups[1] == 9,
 	    "user");
 	ok(r.spec.plan->seccomp.len == 16 && r.spec.plan->seccomp.data != filter &&
-	       r.spec.plan->seccomp_flags == 2,
+	        r.spec.plan->seccomp_flags == 2,
 	    "the filter is copied");
 	ok(r.spec.plan->no_new_privs && r.spec.plan->oom_score_adj == 900 &&
-	       r.spec.plan->set_oom_score_adj && r.spec.plan->umask == 022,
+	        r.spec.plan->set_oom_score_adj && r.spec.plan->umask == 022,
 	    "the rest");
 	is_str(r.spec.plan->apparmor_exec, "profile", "label");
 	is_str(r.spec.plan->cwd, "/", "working directory");
@@ -423,8 +423,8 @@ test_process(void)
 	r.caps.n_drop_capabilities = 1;
 	r.config.working_dir = text("/a//b/../c/");
 	ok(make(&r) && r.spec.plan->caps->effective == BIT(CAP_NET_ADMIN) &&
-	       r.spec.plan->caps->ambient == BIT(CAP_NET_ADMIN) &&
-	       r.spec.plan->caps->inheritable == BIT(CAP_NET_ADMIN),
+	        r.spec.plan->caps->ambient == BIT(CAP_NET_ADMIN) &&
+	        r.spec.plan->caps->inheritable == BIT(CAP_NET_ADMIN),
 	    "one capability, ambient");
 	is_str(r.spec.plan->cwd, "/a/c", "working directory");
 	arena_release(&r.arena);
@@ -455,10 +455,10 @@ test_process(void)
 	r.sc.n_masked_paths = 1;
 	ok(make(&r) && r.spec.plan->caps->bounding == BIT(41) - 1, "privileged: all capabilities");
 	ok(r.spec.plan->n_masked_paths == 0 && r.spec.n_devices == 1 &&
-	       r.spec.devices[0].type == 'a',
+	        r.spec.devices[0].type == 'a',
 	    "nothing masked, all devices");
 	ok((mount_at(&r, "/sys")->attr_set & MOUNT_ATTR_RDONLY) == 0 &&
-	       (mount_at(&r, "/sys/fs/cgroup")->attr_set & MOUNT_ATTR_RDONLY) == 0,
+	        (mount_at(&r, "/sys/fs/cgroup")->attr_set & MOUNT_ATTR_RDONLY) == 0,
 	    "/sys is writable");
 	arena_release(&r.arena);
 }
@@ -468,25 +468,25 @@ static const struct signal_row {
 	const char *image;
 	int want; /* 0: refused */
 } signal_rows[] = {
-    {0,                                     "",           SIGTERM},
-    {RUNTIME__V1__SIGNAL__SIGNAL_SIGABRT,   "SIGQUIT",    SIGABRT},
-    {RUNTIME__V1__SIGNAL__SIGNAL_SIGXFSZ,   "",           SIGXFSZ},
-    {RUNTIME__V1__SIGNAL__SIGNAL_SIGPOLL,   "",           SIGIO  },
-    {RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMIN,  "",           34     },
-    {RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMINPLUS15, "",      49     },
-    {RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMAXMINUS14, "",     50     },
-    {RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMAX,  "",           64     },
-    {0,                                     "SIGQUIT",    SIGQUIT},
-    {0,                                     "usr1",       SIGUSR1},
-    {0,                                     "15",         SIGTERM},
-    {0,                                     "SIGRTMIN+3", 37     },
-    {0,                                     "RTMAX-1",    63     },
-    {0,                                     "0",          0      },
-    {0,                                     "65",         0      },
-    {0,                                     "SIGNAL",     0      },
-    {0,                                     "RTMIN+31",   0      },
-    {0,                                     "RTMIN-1",    0      },
-    {66,                                    "",           0      },
+    {0,                                           "",           SIGTERM},
+    {RUNTIME__V1__SIGNAL__SIGNAL_SIGABRT,         "SIGQUIT",    SIGABRT},
+    {RUNTIME__V1__SIGNAL__SIGNAL_SIGXFSZ,         "",           SIGXFSZ},
+    {RUNTIME__V1__SIGNAL__SIGNAL_SIGPOLL,         "",           SIGIO  },
+    {RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMIN,        "",           34     },
+    {RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMINPLUS15,  "",           49     },
+    {RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMAXMINUS14, "",           50     },
+    {RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMAX,        "",           64     },
+    {0,                                           "SIGQUIT",    SIGQUIT},
+    {0,                                           "usr1",       SIGUSR1},
+    {0,                                           "15",         SIGTERM},
+    {0,                                           "SIGRTMIN+3", 37     },
+    {0,                                           "RTMAX-1",    63     },
+    {0,                                           "0",          0      },
+    {0,                                           "65",         0      },
+    {0,                                           "SIGNAL",     0      },
+    {0,                                           "RTMIN+31",   0      },
+    {0,                                           "RTMIN-1",    0      },
+    {66,                                          "",           0      },
 };
 
 static void
@@ -501,8 +501,9 @@ test_signals(void)
 		r.image.stop_signal = text(signal_rows[i].image);
 		if (signal_rows[i].want != 0)
 			ok(spec_stop_signal(&r.config, &r.image, &sig, &r.err) == 0 &&
-			       sig == signal_rows[i].want,
-			    "signal %d \"%s\" is %d", signal_rows[i].cri, signal_rows[i].image, sig);
+			        sig == signal_rows[i].want,
+			    "signal %d \"%s\" is %d", signal_rows[i].cri, signal_rows[i].image,
+			    sig);
 		else
 			ok(spec_stop_signal(&r.config, &r.image, &sig, &r.err) < 0 && sig == -1,
 			    "no signal: %s", r.err.msg);
@@ -517,7 +518,10 @@ test_default_mounts(void)
 {
 	static const char *const order[] = {"/proc", "/dev", "/sys", "/dev/pts", "/dev/mqueue",
 	    "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/sys/fs/cgroup"};
-	struct spec_cgroup_dir dirs[] = {{"memory", "/cg/memory/x"}, {"cpu,cpuacct", "/cg/cpu/x"}};
+	struct spec_cgroup_dir dirs[] = {
+	    {"memory",      "/cg/memory/x"},
+            {"cpu,cpuacct", "/cg/cpu/x"   }
+        };
 	char *volumes[] = {text("/data"), text("vol/../x"), text("/etc/hosts/deep")};
 	struct rig r;
 
@@ -579,8 +583,8 @@ test_cri_mounts(void)
 	ok(make(&r), "mounts of the request");
 	m = mount_at(&r, "/vol/sub");
 	ok(m->kind == CORACLE__LAUNCH__MOUNT__KIND__BIND && m->attr_set == MOUNT_ATTR_RDONLY &&
-	       !m->attr_recursive && m->recursive && m->propagation == MS_PRIVATE &&
-	       m->create_source,
+	        !m->attr_recursive && m->recursive && m->propagation == MS_PRIVATE &&
+	        m->create_source,
 	    "a read-only one");
 	is_str(m->source, "/h/a/b", "its source");
 	is_str(mount_at(&r, "/etc/hosts")->source, "/h/hosts", "in the place of a default");
@@ -603,7 +607,7 @@ test_cri_mounts(void)
 	cri_mount(&r, 1, "/sys", "/sys");
 	cri_mount(&r, 2, "/proc", "/proc");
 	ok(make(&r) && r.spec.plan->n_mounts == 6 && r.spec.plan->n_devices == 0 &&
-	       r.spec.plan->n_symlinks == 0,
+	        r.spec.plan->n_symlinks == 0,
 	    "the host's /dev, /sys, /proc: nothing of ours in them");
 	arena_release(&r.arena);
 
@@ -668,7 +672,8 @@ test_image_mounts(void)
 	struct rig r;
 
 	image_mount(&r, "a/b", true);
-	ok(make(&r) && fd_of(&r, mount_at(&r, "/img")->source_fd) == IMAGE_FD, "an image as volume");
+	ok(make(&r) && fd_of(&r, mount_at(&r, "/img")->source_fd) == IMAGE_FD,
+	    "an image as volume");
 	is_str(mount_at(&r, "/img")->sub_path, "a/b", "part of it");
 	is_int(mount_at(&r, "/img")->attr_set, MOUNT_ATTR_RDONLY, "read-only, but executable");
 	arena_release(&r.arena);
@@ -716,11 +721,12 @@ test_paths_and_devices(void)
 	ok(make(&r) && r.spec.plan->n_devices == 7, "a device of the host");
 	is_str(r.spec.plan->devices[6]->path, "/dev/x/nil", "by its new name");
 	ok(r.spec.plan->devices[6]->major == 1 && r.spec.plan->devices[6]->minor == 3 &&
-	       r.spec.plan->devices[6]->uid == 7,
+	        r.spec.plan->devices[6]->uid == 7,
 	    "the same node, owned by the user");
 	for (size_t i = 0; i < r.spec.n_devices; i++)
-		found = found || (r.spec.devices[i].major == 1 && r.spec.devices[i].minor == 3 &&
-		                     r.spec.devices[i].access == (CGROUP_DEV_READ | CGROUP_DEV_WRITE));
+		found =
+		    found || (r.spec.devices[i].major == 1 && r.spec.devices[i].minor == 3 &&
+		                 r.spec.devices[i].access == (CGROUP_DEV_READ | CGROUP_DEV_WRITE));
 	ok(found, "and its rule");
 	arena_release(&r.arena);
 
@@ -752,23 +758,23 @@ static const struct sysctl_row {
 	const char *key, *value;
 	bool node_net, node_ipc, fine;
 } sysctl_rows[] = {
-    {"net.ipv4.ip_forward",                 "1",      false, false, true },
-    {"net/ipv4/conf/eth0.100/forwarding",   "1",      false, false, true },
-    {"net.ipv4.ip_forward",                 "1",      true,  false, false},
-    {"kernel.shm_rmid_forced",              "1",      false, false, true },
-    {"kernel.shm_rmid_forced",              "1",      false, true,  false},
-    {"kernel/shm_rmid_forced",              "1",      false, false, true },
-    {"fs.mqueue.msg_max",                   "100",    false, false, true },
-    {"kernel.sem",                          "250 32000 100 128", false, false, true},
-    {"kernel.core_pattern",                 "x",      false, false, false},
-    {"kernel.shm_rmid_forced",              "1+kernel.core_pattern=|/x", false, false, false},
-    {"kernel.shm_rmid_forced+x",            "1",      false, false, false},
-    {"net.ipv4/../../kernel/core_pattern",  "1",      false, false, false},
-    {"net..ipv4",                           "1",      false, false, false},
-    {"vm.swappiness",                       "1",      false, false, false},
-    {"kernel.hostname",                     "x",      false, false, false},
-    {"",                                    "x",      false, false, false},
-    {"net.ipv4.ip_forward",                 "1\n2",   false, false, false},
+    {"net.ipv4.ip_forward",                "1",                         false, false, true },
+    {"net/ipv4/conf/eth0.100/forwarding",  "1",                         false, false, true },
+    {"net.ipv4.ip_forward",                "1",                         true,  false, false},
+    {"kernel.shm_rmid_forced",             "1",                         false, false, true },
+    {"kernel.shm_rmid_forced",             "1",                         false, true,  false},
+    {"kernel/shm_rmid_forced",             "1",                         false, false, true },
+    {"fs.mqueue.msg_max",                  "100",                       false, false, true },
+    {"kernel.sem",                         "250 32000 100 128",         false, false, true },
+    {"kernel.core_pattern",                "x",                         false, false, false},
+    {"kernel.shm_rmid_forced",             "1+kernel.core_pattern=|/x", false, false, false},
+    {"kernel.shm_rmid_forced+x",           "1",                         false, false, false},
+    {"net.ipv4/../../kernel/core_pattern", "1",                         false, false, false},
+    {"net..ipv4",                          "1",                         false, false, false},
+    {"vm.swappiness",                      "1",                         false, false, false},
+    {"kernel.hostname",                    "x",                         false, false, false},
+    {"",                                   "x",                         false, false, false},
+    {"net.ipv4.ip_forward",                "1\n2",                      false, false, false},
 };
 
 static void
@@ -798,7 +804,7 @@ test_pods(void)
 	r.sysctl.key = text("net/ipv4/ip_unprivileged_port_start");
 	r.sysctl.value = text("80");
 	ok(spec_pod_namespaces(&in, &r.arena, &r.spec, &r.err) == 0 &&
-	       (r.spec.plan->clone_flags & CLONE_NEWUSER) != 0 && r.spec.plan->n_uid_map == 1,
+	        (r.spec.plan->clone_flags & CLONE_NEWUSER) != 0 && r.spec.plan->n_uid_map == 1,
 	    "with a user namespace");
 	ok(r.spec.plan->n_sysctls == 1 && strcmp(r.spec.plan->sysctls[0]->value, "80") == 0,
 	    "its sysctl in the place of the default");
@@ -849,7 +855,7 @@ test_user_namespaces(void)
 		if (i == 5)
 			r.userns.mode = RUNTIME__V1__NAMESPACE_MODE__CONTAINER;
 		ok(spec_check_pod(&r.pod, &r.err) < 0 && r.err.code == ERR_INVALID_ARGUMENT &&
-		       strncmp(r.err.msg, "userns_options", 14) == 0,
+		        strncmp(r.err.msg, "userns_options", 14) == 0,
 		    "refused: %s", r.err.msg);
 		arena_release(&r.arena);
 	}
@@ -861,7 +867,7 @@ test_user_namespaces(void)
 	rig_init(&r);
 	userns_on(&r);
 	ok(spec_holder(&r.pod, USER_FD, &r.cgroup, &r.arena, &r.spec, &r.err) == 0 &&
-	       joined(&r, CLONE_NEWUSER) == USER_FD && r.spec.plan->oom_score_adj == -998,
+	        joined(&r, CLONE_NEWUSER) == USER_FD && r.spec.plan->oom_score_adj == -998,
 	    "a holder");
 	ok(spec_holder(&r.pod, -1, NULL, &r.arena, &r.spec, &r.err) < 0, "without its namespace");
 	arena_release(&r.arena);
@@ -879,16 +885,16 @@ test_exec(void)
 	ex.in = &r.in;
 	ok(spec_exec(&ex, &r.arena, &r.spec, &r.err) == 0, "exec");
 	ok(r.spec.plan->kind == CORACLE__LAUNCH__PLAN__KIND__EXEC && r.spec.plan->n_mounts == 0 &&
-	       r.spec.plan->clone_flags == 0,
+	        r.spec.plan->clone_flags == 0,
 	    "mounts nothing");
 	ok(joined(&r, CLONE_NEWPID) == PIDFD && joined(&r, CLONE_NEWNS) == PIDFD &&
-	       joined(&r, CLONE_NEWUSER) == -1,
+	        joined(&r, CLONE_NEWUSER) == -1,
 	    "joins by the pidfd");
 	ok(r.spec.plan->stdin_fd == 0 && fd_of(&r, r.spec.plan->stdout_fd) == 200 &&
-	       fd_of(&r, r.spec.plan->stderr_fd) == 201,
+	        fd_of(&r, r.spec.plan->stderr_fd) == 201,
 	    "its streams");
 	ok(r.spec.plan->n_argv == 2 && r.spec.plan->uid == 7 &&
-	       r.spec.plan->caps->bounding == caps_default,
+	        r.spec.plan->caps->bounding == caps_default,
 	    "command, user, capabilities");
 	is_str(env_of(&r, "TERM"), NULL, "no TERM");
 	arena_release(&r.arena);
@@ -897,7 +903,7 @@ test_exec(void)
 	userns_on(&r);
 	ex.tty = true;
 	ok(spec_exec(&ex, &r.arena, &r.spec, &r.err) == 0 && joined(&r, CLONE_NEWUSER) == PIDFD &&
-	       r.spec.plan->stdout_fd == 0,
+	        r.spec.plan->stdout_fd == 0,
 	    "terminal, user namespace");
 	is_str(env_of(&r, "TERM"), "xterm", "TERM");
 	ex.n_cmd = 0;
