@@ -170,9 +170,11 @@ drop_capabilities(uint64_t keep, struct err *err)
 	if (syscall(SYS_capget, &head, data) < 0)
 		return err_errno(err, "capget");
 	for (int cap = 0; cap < 64; cap++) {
-		if ((keep & UINT64_C(1) << cap) == 0 && prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 &&
-		    errno != EINVAL)
-			return err_errno(err, "drop capability %d", cap);
+		if ((keep & UINT64_C(1) << cap) != 0 || prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0)
+			continue;
+		if (errno == EINVAL)
+			break; /* beyond the last one of this kernel */
+		return err_errno(err, "drop capability %d", cap);
 	}
 	for (int i = 0; i < 2; i++) {
 		uint32_t want = (uint32_t)(keep >> (32 * i)) & data[i].permitted;

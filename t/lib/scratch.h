@@ -40,8 +40,8 @@ scratch_make(void)
 {
 	const char *tmp = getenv("TMPDIR");
 
-	snprintf(scratch_dir, sizeof(scratch_dir), "%s/coracle-test-XXXXXX",
-	    tmp != NULL ? tmp : "/tmp");
+	snprintf(
+	    scratch_dir, sizeof(scratch_dir), "%s/coracle-test-XXXXXX", tmp != NULL ? tmp : "/tmp");
 	if (mkdtemp(scratch_dir) == NULL) {
 		perror("mkdtemp");
 		exit(1);

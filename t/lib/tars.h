@@ -24,13 +24,13 @@
 
 struct tar_item {
 	const char *name;
-	char type; /* 0: '0', or '5' when the name ends in a slash */
+	char type;     /* 0: '0', or '5' when the name ends in a slash */
 	unsigned mode; /* 0: 0644, or 0755 */
 	unsigned uid, gid;
 	long mtime; /* 0: 1600000000 */
 	const char *link;
 	const char *data;
-	size_t n; /* 0: strlen(data) */
+	size_t n;        /* 0: strlen(data) */
 	const char *pax; /* records with their lengths, pax_record() */
 	size_t n_pax;
 	const char *size; /* raw size field instead of the true one */
@@ -89,9 +89,7 @@ tar_add_item(struct buf *tar, const struct tar_item *it)
 {
 	size_t n = it->n != 0 ? it->n : it->data != NULL ? strlen(it->data) : 0;
 	size_t len = strlen(it->name);
-	char type = it->type != 0				? it->type :
-		    len > 0 && it->name[len - 1] == '/' ? '5' :
-							  '0';
+	char type = it->type != 0 ? it->type : len > 0 && it->name[len - 1] == '/' ? '5' : '0';
 
 	if (it->pax != NULL) {
 		size_t n_pax = it->n_pax != 0 ? it->n_pax : strlen(it->pax);

@@ -162,7 +162,8 @@ test_kinds(void)
 		else if (i == 3)
 			zstd_buf(tar.data, tar.len, 3, &packed);
 		else {
-			void (*pack)(const void *, size_t, int, struct buf *) = i == 2 ? gzip_buf : zstd_buf;
+			void (*pack)(const void *, size_t, int, struct buf *) =
+			    i == 2 ? gzip_buf : zstd_buf;
 
 			pack(tar.data, 1000, 1, &packed);
 			pack(tar.data + 1000, tar.len - 1000, 5, &packed);
@@ -174,10 +175,12 @@ test_kinds(void)
 		path = xasprintf("cat root/layers/%" PRId64 "/etc/mark", f.in.num);
 		is_str(scratch_sh(path), names[i], "content is there");
 		free(path);
-		path = xasprintf("stat -c %%a:%%u:%%g:%%s:%%Y root/layers/%" PRId64 "/etc/big", f.in.num);
+		path = xasprintf(
+		    "stat -c %%a:%%u:%%g:%%s:%%Y root/layers/%" PRId64 "/etc/big", f.in.num);
 		is_str(scratch_sh(path), "600:7:8:300000:1600000000", "attributes are there");
 		free(path);
-		path = xasprintf("du -s --block-size=1 root/layers/%" PRId64 " | cut -f1", f.in.num);
+		path =
+		    xasprintf("du -s --block-size=1 root/layers/%" PRId64 " | cut -f1", f.in.num);
 		is_int(f.in.bytes, strtoll(scratch_sh(path), NULL, 10), "bytes as du counts them");
 		free(path);
 		is_int(f.in.inodes, 4, "inodes");
@@ -246,7 +249,8 @@ test_refused(void)
 	wait_trash();
 	is_int(count("trash"), 0, "nor in trash");
 	image_store_fs_info(store, &after);
-	ok(before.bytes == after.bytes && before.inodes == after.inodes, "the account is as before");
+	ok(before.bytes == after.bytes && before.inodes == after.inodes,
+	    "the account is as before");
 	buf_release(&tar);
 	buf_release(&packed);
 	buf_release(&other);
@@ -323,7 +327,8 @@ test_wait(void)
 	feed_run(&f);
 	is_int(f.in.err.code, ERR_NONE, "ingested");
 	is_int(layer_lookup(store, f.diff_id, &num), LAYER_PRESENT, "then present");
-	ok(a.calls == 1 && b.calls == 0 && c.calls == 1, "waiters heard once, the cancelled one not");
+	ok(a.calls == 1 && b.calls == 0 && c.calls == 1,
+	    "waiters heard once, the cancelled one not");
 	ok(a.w.num == num && a.w.err.code == ERR_NONE, "of the layer");
 	for (int i = 0; i < 3; i++)
 		layer_release(store, num);
@@ -403,7 +408,8 @@ test_file(void)
 	buf_truncate(&tar, 0);
 	sample(&tar, "named");
 	mkdir(in_scratch("layout"), 0755);
-	if (fd_write_file(AT_FDCWD, in_scratch("layout/b"), tar.data, tar.len, 0600, false, &err) < 0)
+	if (fd_write_file(AT_FDCWD, in_scratch("layout/b"), tar.data, tar.len, 0600, false, &err) <
+	    0)
 		exit(1);
 	if (symlink("../blob", in_scratch("layout/out")) < 0)
 		exit(1);
