@@ -54,6 +54,7 @@ struct container {
 	const Runtime__V1__CreateContainerRequest *request;
 	const Runtime__V1__ContainerConfig *config;
 	char *image_id;  /* "sha256:…" */
+	bool image_used; /* declared to the image store */
 	char *image_ref; /* what ContainerStatus.image_ref shows */
 	int64_t created_at, started_at, finished_at; /* wall clock, ns */
 	int exit_code;

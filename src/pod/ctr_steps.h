@@ -21,7 +21,7 @@ struct ctr_op {
 	struct loop_timer timer;
 	int64_t give_up_ms;
 	char *tree;       /* directory that is being removed */
-	bool image_used;
+
 	void (*done)(struct ctr_op *); /* frees the op with ctr_op_free() */
 	void *owner;
 };
@@ -34,6 +34,9 @@ struct ctr_op *ctr_start_start(struct container *c, void (*done)(struct ctr_op *
 
 /* In any state; a running one is killed. c is NULL in done() on success. */
 struct ctr_op *ctr_remove_start(struct container *c, void (*done)(struct ctr_op *), void *owner);
+/* Start sampling a RUNNING container. */
+void container_watch(struct container *c);
+
 void ctr_op_free(struct ctr_op *o);
 
 #endif

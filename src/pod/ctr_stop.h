@@ -15,6 +15,7 @@ struct stop_op {
 	int64_t grace_ms;    /* 0: SIGKILL at once */
 	struct exit_waiter waiter;
 	void (*done)(struct stop_op *);
+	void *owner;
 };
 
 /* A container that does not run is stopped already. name: of the RPC. */

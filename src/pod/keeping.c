@@ -94,7 +94,7 @@ keeping_adopt(struct container *c)
 	m.tty_fd = c->tty_fd >= 0 ? 2 : 0;
 	m.log_path = c->log_path;
 	m.io_dir = io_dir;
-	m.stdin_ = c->config->stdin_;
+	m.stdin = c->config->stdin;
 	m.stdin_once = c->config->stdin_once;
 	m.log_max_line = node.config->log_max_line;
 	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_ADOPT;

@@ -38,6 +38,9 @@ struct pod_op *pod_stop_start(struct sandbox *sb, void (*done)(struct pod_op *),
 struct pod_op *pod_remove_start(struct sandbox *sb, void (*done)(struct pod_op *), void *owner);
 void pod_op_free(struct pod_op *p);
 
+/* Start sampling a READY sandbox. */
+void sandbox_watch(struct sandbox *sb);
+
 void sandbox_holder_exited(const char *holder_id); /* "<sandbox id>.holder" */
 
 /* Retry, every few seconds, the release of what a stopped pod could not give back. */
