@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * ListPodSandbox and StreamPodSandboxes: from memory.
+ */
+#include "cri/methods.h"
+
+#include "base/arena.h"
+#include "cri/filter.h"
+#include "pod/node.h"
+#include "pod/status.h"
+
+enum { ITEMS_PER_MESSAGE = 500 };
+
+static size_t
+collect(const Runtime__V1__PodSandboxFilter *filter, struct arena *a, Runtime__V1__PodSandbox ***ret)
+{
+	struct sandbox *o;
+	size_t n = 0;
+
+	TAILQ_FOREACH(o, &node.sandboxes, all)
+		n++;
+	*ret = arena_array(a, Runtime__V1__PodSandbox *, n);
+	n = 0;
+	TAILQ_FOREACH(o, &node.sandboxes, all)
+		if (filter_sandbox(filter, o))
+			(*ret)[n++] = status_sandbox_item(o, a);
+	return n;
+}
+
+static void
+handle(struct grpc_call *call, const ProtobufCMessage *request)
+{
+	const Runtime__V1__ListPodSandboxRequest *r = (const void *)request;
+	Runtime__V1__ListPodSandboxResponse m = RUNTIME__V1__LIST_POD_SANDBOX_RESPONSE__INIT;
+
+	m.n_items = collect(r->filter, &call->arena, &m.items);
+	grpc_reply(call, &m.base);
+}
+
+/* The present as one snapshot, in as many messages as it takes. */
+static void
+handle_stream(struct grpc_call *call, const ProtobufCMessage *request)
+{
+	const Runtime__V1__StreamPodSandboxesRequest *r = (const void *)request;
+	Runtime__V1__PodSandbox **items;
+	size_t n = collect(r->filter, &call->arena, &items);
+
+	for (size_t i = 0; i < n; i += ITEMS_PER_MESSAGE) {
+		Runtime__V1__StreamPodSandboxesResponse m = RUNTIME__V1__STREAM_POD_SANDBOXES_RESPONSE__INIT;
+
+		m.n_pod_sandboxes = n - i < ITEMS_PER_MESSAGE ? n - i : ITEMS_PER_MESSAGE;
+		m.pod_sandboxes = items + i;
+		grpc_send(call, &m.base);
+	}
+	grpc_finish(call);
+}
+
+const struct grpc_method cri_list_pod_sandbox = {
+    "ListPodSandbox", &runtime__v1__list_pod_sandbox_request__descriptor, handle, 0};
+
+const struct grpc_method cri_stream_pod_sandboxes = {
+    "StreamPodSandboxes", &runtime__v1__stream_pod_sandboxes_request__descriptor, handle_stream, GRPC_STREAM};
