@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/fd.h"
 #include "base/macros.h"
@@ -149,9 +150,9 @@ detail_of(const struct container *c)
 
 	for (size_t i = 0; i < c->user.n_groups; i++)
 		json_array_append_new(groups, json_integer(c->user.groups[i]));
-	o = json_pack("{s:i, s:i, s:o, s:s?, s:s?, s:i, s:s}", "uid", (int)c->user.uid, "gid",
+	o = json_pack("{s:i, s:i, s:o, s:s?, s:s?, s:i, s:s, s:i}", "uid", (int)c->user.uid, "gid",
 	    (int)c->user.gid, "groups", groups, "home", c->user.home, "user", c->user.name,
-	    "stop_signal", c->stop_signal, "image_ref", c->image_ref);
+	    "stop_signal", c->stop_signal, "image_ref", c->image_ref, "pid", (int)c->pid);
 	text = json_dumps(o, JSON_COMPACT);
 	json_decref(o);
 	if (text == NULL)
@@ -261,22 +262,59 @@ container_set_state(struct container *c, enum container_state state, struct err 
 	return 0;
 }
 
-int
-container_set_resources(struct container *c, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err)
+static Runtime__V1__LinuxContainerResources *
+copy_resources(const Runtime__V1__LinuxContainerResources *res)
 {
-	sqlite3_stmt *st = db_stmt(node.db, "UPDATE container SET resources = ? WHERE id = ?");
 	size_t n = runtime__v1__linux_container_resources__get_packed_size(res);
 	cleanup_free unsigned char *packed = xmalloc(n);
 
-	bind_resources(st, 1, res);
-	db_bind_text(st, 2, c->id);
-	if (db_run(node.db, st, err) < 0)
-		return -1;
 	runtime__v1__linux_container_resources__pack(res, packed);
+	return runtime__v1__linux_container_resources__unpack(NULL, n, packed);
+}
+
+/* What a request leaves empty means "as it is": packing one message after the other is how protobuf
+ * lays a later one over an earlier. Lists would grow by that, so given ones replace. */
+static Runtime__V1__LinuxContainerResources *
+merged(const Runtime__V1__LinuxContainerResources *was,
+    const Runtime__V1__LinuxContainerResources *res)
+{
+	Runtime__V1__LinuxContainerResources base = *was;
+	cleanup_buf struct buf b = BUF_INIT;
+	size_t n;
+
+	if (res->n_hugepage_limits > 0)
+		base.n_hugepage_limits = 0;
+	if (res->n_unified > 0)
+		base.n_unified = 0;
+	n = runtime__v1__linux_container_resources__get_packed_size(&base);
+	runtime__v1__linux_container_resources__pack(&base, (uint8_t *)buf_reserve(&b, n));
+	buf_grew(&b, n);
+	n = runtime__v1__linux_container_resources__get_packed_size(res);
+	runtime__v1__linux_container_resources__pack(res, (uint8_t *)buf_reserve(&b, n));
+	buf_grew(&b, n);
+	return runtime__v1__linux_container_resources__unpack(NULL, b.len, (uint8_t *)b.data);
+}
+
+int
+container_merge_resources(struct container *c, const Runtime__V1__LinuxContainerResources *res,
+    struct err *err)
+{
+	const Runtime__V1__LinuxContainerConfig *l = c->config->linux;
+	const Runtime__V1__LinuxContainerResources *was =
+	    c->resources != NULL ? c->resources : l != NULL ? l->resources : NULL;
+	Runtime__V1__LinuxContainerResources *now =
+	    was != NULL ? merged(was, res) : copy_resources(res);
+	sqlite3_stmt *st = db_stmt(node.db, "UPDATE container SET resources = ? WHERE id = ?");
+
+	bind_resources(st, 1, now);
+	db_bind_text(st, 2, c->id);
+	if (db_run(node.db, st, err) < 0) {
+		runtime__v1__linux_container_resources__free_unpacked(now, NULL);
+		return -1;
+	}
 	if (c->resources != NULL)
 		runtime__v1__linux_container_resources__free_unpacked(c->resources, NULL);
-	c->resources = runtime__v1__linux_container_resources__unpack(NULL, n, packed);
+	c->resources = now;
 	return 0;
 }
 

@@ -103,8 +103,8 @@ int container_delete(struct container *c, struct err *err);
 /* Writes state, times, exit code, reason, message, resources and detail as they are in c. STARTING
  * writes nothing. */
 int container_set_state(struct container *c, enum container_state state, struct err *err);
-/* Resources in force, durable; res is copied. */
-int container_set_resources(struct container *c, const Runtime__V1__LinuxContainerResources *res,
+/* Lay res over the resources in force (what it leaves empty stays), durably. */
+int container_merge_resources(struct container *c, const Runtime__V1__LinuxContainerResources *res,
     struct err *err);
 
 /* By id or unique prefix: NOT_FOUND, or INVALID_ARGUMENT when several match. */

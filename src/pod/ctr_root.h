@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a container has on disk: directories, the overlay root, its image's volumes; and who its
- * process is.
+ * What a container has on disk: directories, the overlay root; and who its process is.
  *
  *	<root>/containers/<id>/upper, work     the writable layer
- *	<root>/containers/<id>/volumes/<n>     image VOLUMEs, with the image's content
  *	<state>/containers/<id>/               the named pipes of its standard streams
  */
 #ifndef POD_CTR_ROOT_H
@@ -14,7 +12,6 @@
 
 #include "base/err.h"
 #include "loop/op.h"
-#include "loop/worker.h"
 
 struct container;
 
@@ -28,9 +25,6 @@ int ctr_root_mount(struct container *c, struct err *err);
 
 /* A step: c->user from the request, the image and the files in the root. */
 op_fn ctr_resolve_user;
-
-/* The body of a step: image volumes get the image's content. */
-enum op_ret ctr_volumes_fill(struct container *c, struct worker *w, struct op *op, struct err *err);
 
 /* The device policy of its cgroup. */
 int ctr_devices_apply(const struct container *c, struct err *err);

@@ -33,7 +33,7 @@
 enum { BUSY_MS = 10, GIVE_UP_MS = 60 * 1000, REMOVE_TREE_MS = 10 * 60 * 1000 };
 
 static op_fn take_turn, insert_row, delete_row, use_image, unuse_image, make_dirs, remove_dirs,
-    make_cgroup, remove_cgroup, mount_root, unmount_root, fill_volumes, check_plan, mark_created,
+    make_cgroup, remove_cgroup, mount_root, unmount_root, check_plan, mark_created,
     may_start, launch, unlaunch, mark_running, kill_it, forget_it;
 
 static const struct op_step create_steps[] = {
@@ -44,7 +44,6 @@ static const struct op_step create_steps[] = {
     {"create cgroup",  make_cgroup,  remove_cgroup},
     {"mount root",     mount_root,   unmount_root },
     {"resolve user",   ctr_resolve_user, NULL     },
-    {"fill volumes",   fill_volumes, NULL         },
     {"check the plan", check_plan,   NULL         },
     {"mark created",   mark_created, NULL         },
     {NULL,             NULL,         NULL         },
@@ -221,20 +220,12 @@ unmount_root(struct op *op, struct err *err)
 	return OP_NEXT;
 }
 
-static enum op_ret
-fill_volumes(struct op *op, struct err *err)
-{
-	struct ctr_op *o = CTR(op);
-
-	return ctr_volumes_fill(o->c, &o->worker, op, err);
-}
-
 /* What the request alone can get wrong is told now, not when the container is started. */
 static enum op_ret
 check_plan(struct op *op, struct err *err)
 {
 	struct ctr_op *o = CTR(op);
-	struct plan plan = {0};
+	struct plan plan = PLAN_INIT;
 	int ret = plan_container(o->c, &o->arena, &plan, err);
 
 	plan_release(&plan);
@@ -271,7 +262,7 @@ launch(struct op *op, struct err *err)
 	struct container *c = o->c;
 	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
 	Coracle__Launch__Launch m = CORACLE__LAUNCH__LAUNCH__INIT;
-	struct plan plan = {0};
+	struct plan plan = PLAN_INIT;
 	enum op_ret ret = OP_FAIL;
 	struct err ignored;
 

@@ -160,7 +160,7 @@ launch(struct op *op, struct err *err)
 	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
 	Coracle__Launch__Launch m = CORACLE__LAUNCH__LAUNCH__INIT;
 	cleanup_close int out = -1, err_w = -1;
-	struct plan plan = {0};
+	struct plan plan = PLAN_INIT;
 	enum op_ret ret = OP_FAIL;
 
 	if (x->c->state != CONTAINER_RUNNING) {

@@ -11,25 +11,31 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "exec/cgroup.h"
 #include "proto/launch.pb-c.h"
 
 struct container;
 struct sandbox;
 
-enum { PLAN_MAX_FDS = 250 }; /* what one message carries (SCM_MAX_FD is 253) */
-
 struct plan {
 	Coracle__Launch__Plan *message; /* in the arena */
-	int fds[PLAN_MAX_FDS];
+	const int *fds;                 /* what travels with it; in the arena, borrowed */
 	size_t n_fds;
-	bool owned[PLAN_MAX_FDS]; /* closed by plan_release() */
+	/* private: what was opened for it */
+	int *open;
+	size_t n_open;
+	struct cgroup_fds cgroup;
 };
-void plan_release(struct plan *p); /* fine on a zeroed one */
+#define PLAN_INIT {.cgroup = CGROUP_FDS_INIT}
+void plan_release(struct plan *p); /* fine on PLAN_INIT */
 
-/* The process of a container. c->root_fd is lent. check_only: for CreateContainer, everything that
- * the request alone can get wrong. */
+/* The process of a container. c->root_fd is lent. */
 int plan_container(struct container *c, struct arena *a, struct plan *ret, struct err *err)
     __attribute__((warn_unused_result));
+
+/* The device policy of its cgroup, in the arena. */
+int plan_devices(const struct container *c, struct arena *a, struct cgroup_device **ret,
+    size_t *ret_n, struct err *err) __attribute__((warn_unused_result));
 
 /* One more process of a running container. fds: lent; -1: /dev/null. */
 int plan_exec(struct container *c, char *const *argv, size_t n_argv, bool tty, int in, int out,

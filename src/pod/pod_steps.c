@@ -167,7 +167,7 @@ static enum op_ret
 make_namespaces(struct op *op, struct err *err)
 {
 	struct pod_op *p = POD(op);
-	struct plan plan = {0};
+	struct plan plan = PLAN_INIT;
 	enum op_ret ret = OP_NEXT;
 
 	if (plan_namespaces(p->sb, &p->arena, &plan, err) < 0)
@@ -191,7 +191,7 @@ static enum op_ret
 start_holder(struct op *op, struct err *err)
 {
 	struct pod_op *p = POD(op);
-	struct plan plan = {0};
+	struct plan plan = PLAN_INIT;
 	enum op_ret ret;
 
 	if (!sandbox_shares_pid(p->sb))
