@@ -169,21 +169,3 @@ ctr_resolve_user(struct op *op, struct err *err)
 	user_release(&c->user);
 	return user_resolve(c->root_fd, &req, &c->user, err) < 0 ? OP_FAIL : OP_NEXT;
 }
-
-int
-ctr_devices_apply(const struct container *c, struct err *err)
-{
-	struct arena a;
-	struct cgroup_device *rules;
-	size_t n;
-	int ret;
-
-	if (cgroup_info()->devices == CGROUP_DEVICES_NONE)
-		return 0; /* told once at start */
-	arena_init(&a);
-	ret = plan_devices(c, &a, &rules, &n, err);
-	if (ret == 0)
-		ret = cgroup_set_devices(c->sb->cgroup_parent, c->id, rules, n, err);
-	arena_release(&a);
-	return ret;
-}

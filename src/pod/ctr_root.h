@@ -26,7 +26,4 @@ int ctr_root_mount(struct container *c, struct err *err);
 /* A step: c->user from the request, the image and the files in the root. */
 op_fn ctr_resolve_user;
 
-/* The device policy of its cgroup. */
-int ctr_devices_apply(const struct container *c, struct err *err);
-
 #endif

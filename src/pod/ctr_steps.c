@@ -173,7 +173,7 @@ make_cgroup(struct op *op, struct err *err)
 	    (l != NULL && l->resources != NULL &&
 	        cgroup_apply(parent, c->id, l->resources, err) < 0))
 		return OP_FAIL;
-	return ctr_devices_apply(c, err) < 0 ? OP_FAIL : OP_NEXT;
+	return OP_NEXT;
 }
 
 static void
@@ -228,6 +228,10 @@ check_plan(struct op *op, struct err *err)
 	struct plan plan = PLAN_INIT;
 	int ret = plan_container(o->c, &o->arena, &plan, err);
 
+	/* Without the means there is no policy: told once, at start. */
+	if (ret == 0 && cgroup_info()->devices != CGROUP_DEVICES_NONE)
+		ret = cgroup_set_devices(o->c->sb->cgroup_parent, o->c->id, plan.devices,
+		    plan.n_devices, err);
 	plan_release(&plan);
 	return ret < 0 ? OP_FAIL : OP_NEXT;
 }

@@ -214,6 +214,8 @@ plan_container(struct container *c, struct arena *a, struct plan *ret, struct er
 	if (gather(ret, c, a, &d, &prog, &in, err) < 0 || spec_container(&in, a, &s, err) < 0)
 		return -1;
 	take_spec(ret, &s);
+	ret->devices = s.devices;
+	ret->n_devices = s.n_devices;
 	return 0;
 }
 
@@ -239,16 +241,6 @@ plan_exec(struct container *c, char *const *argv, size_t n_argv, bool tty, int i
 		return -1;
 	take_spec(ret, &s);
 	return 0;
-}
-
-int
-plan_devices(const struct container *c, struct arena *a, struct cgroup_device **ret, size_t *ret_n,
-    struct err *err)
-{
-	struct spec_defaults d;
-
-	set_defaults(&d, a);
-	return spec_devices(c->config, &d, a, ret, ret_n, err);
 }
 
 int

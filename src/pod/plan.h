@@ -21,6 +21,8 @@ struct plan {
 	Coracle__Launch__Plan *message; /* in the arena */
 	const int *fds;                 /* what travels with it; in the arena, borrowed */
 	size_t n_fds;
+	const struct cgroup_device *devices; /* the policy of its cgroup; plan_container() only */
+	size_t n_devices;
 	/* private: what was opened for it */
 	int *open;
 	size_t n_open;
@@ -32,10 +34,6 @@ void plan_release(struct plan *p); /* fine on PLAN_INIT */
 /* The process of a container. c->root_fd is lent. */
 int plan_container(struct container *c, struct arena *a, struct plan *ret, struct err *err)
     __attribute__((warn_unused_result));
-
-/* The device policy of its cgroup, in the arena. */
-int plan_devices(const struct container *c, struct arena *a, struct cgroup_device **ret,
-    size_t *ret_n, struct err *err) __attribute__((warn_unused_result));
 
 /* One more process of a running container. fds: lent; -1: /dev/null. */
 int plan_exec(struct container *c, char *const *argv, size_t n_argv, bool tty, int in, int out,
