@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * coracle.yaml: the schema, the defaults, the checks. See pod/config.h and coracle.yaml(5).
+ */
+#include "pod/config.h"
+
+#include <cyaml/cyaml.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/macros.h"
+#include "base/str.h"
+#include "base/xalloc.h"
+
+/* The document as cyaml loads it: every key optional, NULL or the given value. */
+struct raw_rlimit {
+	char *name;
+	int64_t soft, hard;
+};
+
+struct raw_network {
+	char *mode;
+	char *subnet4, *subnet6, *bridge;
+	int32_t *mtu;
+	char *cni_conf_dir, *cni_cache_dir;
+	char **cni_bin_dirs;
+	uint32_t cni_bin_dirs_count;
+	int32_t *cni_max_networks;
+	bool *cni_native;
+	int64_t *plugin_timeout;
+};
+
+struct raw_images {
+	char **certs_dirs;
+	uint32_t certs_dirs_count;
+	uint32_t *downloads_per_image, *downloads_per_node;
+	int64_t *progress_timeout;
+	char **pinned;
+	uint32_t pinned_count;
+	char *preload_dir;
+};
+
+struct raw_containers {
+	char *cgroup_driver;
+	int64_t *pids_limit;
+	struct raw_rlimit *rlimits;
+	uint32_t rlimits_count;
+	uint64_t *log_max_line;
+	char *seccomp_profile;
+	bool *device_ownership_from_security_context;
+	bool *privileged_without_host_devices;
+	char **cdi_dirs;
+	uint32_t cdi_dirs_count;
+};
+
+struct raw_streaming {
+	char *address;
+	uint16_t *port;
+	char *tls_cert, *tls_key;
+};
+
+struct raw {
+	char *root, *state, *listen, *instance, *keeper;
+	char *log_level, *trace;
+	bool *events;
+	int64_t *stats_period;
+	struct raw_containers *containers;
+	struct raw_network *network;
+	struct raw_images *images;
+	struct raw_streaming *streaming;
+};
+
+#define STR(key, type, member)                                                                     \
+	CYAML_FIELD_STRING_PTR(                                                                    \
+	    key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, member, 1, 4096)
+#define BOOL(key, type, member) CYAML_FIELD_BOOL_PTR(key, CYAML_FLAG_OPTIONAL, type, member)
+#define INT(key, type, member) CYAML_FIELD_INT_PTR(key, CYAML_FLAG_OPTIONAL, type, member)
+#define UINT(key, type, member) CYAML_FIELD_UINT_PTR(key, CYAML_FLAG_OPTIONAL, type, member)
+#define LIST(key, type, member, entry)                                                             \
+	CYAML_FIELD_SEQUENCE(                                                                      \
+	    key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, type, member, entry, 0, 256)
+
+static const cyaml_schema_value_t string_entry = {
+    CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, 4096)};
+
+static const cyaml_schema_field_t rlimit_fields[] = {
+    CYAML_FIELD_STRING_PTR("name", CYAML_FLAG_POINTER, struct raw_rlimit, name, 1, 32),
+    CYAML_FIELD_INT("soft", CYAML_FLAG_DEFAULT, struct raw_rlimit, soft),
+    CYAML_FIELD_INT("hard", CYAML_FLAG_DEFAULT, struct raw_rlimit, hard),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t rlimit_entry = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_DEFAULT, struct raw_rlimit, rlimit_fields)};
+
+static const cyaml_schema_field_t network_fields[] = {
+    STR("mode", struct raw_network, mode),
+    STR("subnet4", struct raw_network, subnet4),
+    STR("subnet6", struct raw_network, subnet6),
+    STR("bridge", struct raw_network, bridge),
+    INT("mtu", struct raw_network, mtu),
+    STR("cni_conf_dir", struct raw_network, cni_conf_dir),
+    STR("cni_cache_dir", struct raw_network, cni_cache_dir),
+    LIST("cni_bin_dirs", struct raw_network, cni_bin_dirs, &string_entry),
+    INT("cni_max_networks", struct raw_network, cni_max_networks),
+    BOOL("cni_native", struct raw_network, cni_native),
+    INT("plugin_timeout", struct raw_network, plugin_timeout),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t images_fields[] = {
+    LIST("certs_dirs", struct raw_images, certs_dirs, &string_entry),
+    UINT("downloads_per_image", struct raw_images, downloads_per_image),
+    UINT("downloads_per_node", struct raw_images, downloads_per_node),
+    INT("progress_timeout", struct raw_images, progress_timeout),
+    LIST("pinned", struct raw_images, pinned, &string_entry),
+    STR("preload_dir", struct raw_images, preload_dir),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t containers_fields[] = {
+    STR("cgroup_driver", struct raw_containers, cgroup_driver),
+    INT("pids_limit", struct raw_containers, pids_limit),
+    LIST("rlimits", struct raw_containers, rlimits, &rlimit_entry),
+    UINT("log_max_line", struct raw_containers, log_max_line),
+    STR("seccomp_profile", struct raw_containers, seccomp_profile),
+    BOOL("device_ownership_from_security_context", struct raw_containers,
+        device_ownership_from_security_context),
+    BOOL("privileged_without_host_devices", struct raw_containers,
+        privileged_without_host_devices),
+    LIST("cdi_dirs", struct raw_containers, cdi_dirs, &string_entry),
+    CYAML_FIELD_END,
+};
+
+static const cyaml_schema_field_t streaming_fields[] = {
+    STR("address", struct raw_streaming, address),
+    UINT("port", struct raw_streaming, port),
+    STR("tls_cert", struct raw_streaming, tls_cert),
+    STR("tls_key", struct raw_streaming, tls_key),
+    CYAML_FIELD_END,
+};
+
+#define SECTION(key, member, fields)                                                               \
+	CYAML_FIELD_MAPPING_PTR(key, CYAML_FLAG_POINTER | CYAML_FLAG_OPTIONAL, struct raw, member, \
+	    fields)
+
+static const cyaml_schema_field_t top_fields[] = {
+    STR("root", struct raw, root),
+    STR("state", struct raw, state),
+    STR("listen", struct raw, listen),
+    STR("instance", struct raw, instance),
+    STR("keeper", struct raw, keeper),
+    STR("log_level", struct raw, log_level),
+    STR("trace", struct raw, trace),
+    BOOL("events", struct raw, events),
+    INT("stats_period", struct raw, stats_period),
+    SECTION("containers", containers, containers_fields),
+    SECTION("network", network, network_fields),
+    SECTION("images", images, images_fields),
+    SECTION("streaming", streaming, streaming_fields),
+    CYAML_FIELD_END,
+};
+static const cyaml_schema_value_t top_schema = {
+    CYAML_VALUE_MAPPING(CYAML_FLAG_POINTER, struct raw, top_fields)};
+
+/* What cyaml says of an error: the first line has the fault, the next ones where it is. */
+static void __attribute__((format(printf, 3, 0)))
+collect_log(cyaml_log_t level, void *ctx, const char *fmt, va_list args)
+{
+	struct buf *b = ctx;
+	char line[256];
+
+	if (level < CYAML_LOG_ERROR || b->len > 300)
+		return;
+	vsnprintf(line, sizeof(line), fmt, args);
+	line[strcspn(line, "\n")] = '\0';
+	buf_addf(b, "%s%s", b->len > 0 ? "; " : "", line);
+}
+
+static void
+take_string(char **to, char **from)
+{
+	if (*from == NULL)
+		return;
+	free(*to);
+	*to = take_ptr(*from);
+}
+
+static void
+take_list(char ***to, size_t *ret_n, char ***from, uint32_t *n)
+{
+	if (*from == NULL)
+		return;
+	for (size_t i = 0; i < *ret_n; i++)
+		free((*to)[i]);
+	free(*to);
+	*to = take_ptr(*from);
+	*ret_n = *n;
+	*n = 0;
+}
+
+static int
+rlimit_number(const char *name)
+{
+	static const struct {
+		const char *name;
+		int number;
+	} known[] = {{"as", RLIMIT_AS}, {"core", RLIMIT_CORE}, {"cpu", RLIMIT_CPU},
+	    {"data", RLIMIT_DATA}, {"fsize", RLIMIT_FSIZE}, {"locks", RLIMIT_LOCKS},
+	    {"memlock", RLIMIT_MEMLOCK}, {"msgqueue", RLIMIT_MSGQUEUE}, {"nice", RLIMIT_NICE},
+	    {"nofile", RLIMIT_NOFILE}, {"nproc", RLIMIT_NPROC}, {"rss", RLIMIT_RSS},
+	    {"rtprio", RLIMIT_RTPRIO}, {"rttime", RLIMIT_RTTIME},
+	    {"sigpending", RLIMIT_SIGPENDING}, {"stack", RLIMIT_STACK}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+		if (strcasecmp(known[i].name, name) == 0)
+			return known[i].number;
+	return -1;
+}
+
+static int
+apply_containers(struct config *c, struct raw_containers *r, struct err *err)
+{
+	if (r->cgroup_driver != NULL) {
+		if (strcmp(r->cgroup_driver, "cgroupfs") == 0)
+			c->cgroup_driver = CGROUP_DRIVER_CGROUPFS;
+		else if (strcmp(r->cgroup_driver, "systemd") == 0)
+			c->cgroup_driver = CGROUP_DRIVER_SYSTEMD;
+		else
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "containers.cgroup_driver: \"%s\" is neither cgroupfs nor systemd",
+			    r->cgroup_driver);
+	}
+	if (r->pids_limit != NULL)
+		c->pids_limit = *r->pids_limit;
+	if (r->log_max_line != NULL)
+		c->log_max_line = *r->log_max_line;
+	if (c->log_max_line < 64 || c->log_max_line > 1024 * 1024)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "containers.log_max_line: not between 64 and 1048576");
+	if (r->device_ownership_from_security_context != NULL)
+		c->device_ownership_from_security_context =
+		    *r->device_ownership_from_security_context;
+	if (r->privileged_without_host_devices != NULL)
+		c->privileged_without_host_devices = *r->privileged_without_host_devices;
+	take_string(&c->seccomp_profile, &r->seccomp_profile);
+	take_list(&c->cdi_dirs, &c->n_cdi_dirs, &r->cdi_dirs, &r->cdi_dirs_count);
+	free(c->rlimits);
+	c->rlimits = xcalloc(r->rlimits_count + 1, sizeof(*c->rlimits));
+	for (uint32_t i = 0; i < r->rlimits_count; i++) {
+		int number = rlimit_number(r->rlimits[i].name);
+
+		if (number < 0)
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "containers.rlimits[%u].name: \"%s\" is no limit", i, r->rlimits[i].name);
+		c->rlimits[c->n_rlimits++] = (struct config_rlimit){number,
+		    (uint64_t)r->rlimits[i].soft, (uint64_t)r->rlimits[i].hard};
+	}
+	return 0;
+}
+
+static int
+apply_network(struct config *c, struct raw_network *r, struct err *err)
+{
+	struct net_config *n = &c->net;
+
+	if (r->mode != NULL) {
+		if (strcmp(r->mode, "cni") == 0)
+			n->mode = NET_CNI;
+		else if (strcmp(r->mode, "builtin") == 0)
+			n->mode = NET_BUILTIN;
+		else
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "network.mode: \"%s\" is neither cni nor builtin", r->mode);
+	}
+	if (r->cni_bin_dirs_count > NET_CNI_BIN_DIRS)
+		return err_set(err, ERR_INVALID_ARGUMENT, "network.cni_bin_dirs: more than %d",
+		    NET_CNI_BIN_DIRS);
+	n->subnet4 = take_ptr(r->subnet4);
+	n->subnet6 = take_ptr(r->subnet6);
+	n->bridge = take_ptr(r->bridge);
+	n->cni_conf_dir = take_ptr(r->cni_conf_dir);
+	n->cni_cache_dir = take_ptr(r->cni_cache_dir);
+	for (uint32_t i = 0; i < r->cni_bin_dirs_count; i++)
+		n->cni_bin_dirs[i] = take_ptr(r->cni_bin_dirs[i]);
+	if (r->mtu != NULL)
+		n->mtu = *r->mtu;
+	if (r->cni_max_networks != NULL)
+		n->cni_max_networks = *r->cni_max_networks;
+	if (r->cni_native != NULL)
+		n->cni_native = *r->cni_native;
+	if (r->plugin_timeout != NULL)
+		n->plugin_timeout_ms = *r->plugin_timeout * 1000;
+	return 0;
+}
+
+static int
+apply_images(struct config *c, struct raw_images *r, struct err *err)
+{
+	take_list(&c->certs_dirs, &c->n_certs_dirs, &r->certs_dirs, &r->certs_dirs_count);
+	take_list(&c->pinned_images, &c->n_pinned_images, &r->pinned, &r->pinned_count);
+	take_string(&c->preload_dir, &r->preload_dir);
+	if (r->downloads_per_image != NULL)
+		c->pull_per_image = *r->downloads_per_image;
+	if (r->downloads_per_node != NULL)
+		c->pull_per_node = *r->downloads_per_node;
+	if (r->progress_timeout != NULL)
+		c->pull_progress_timeout_ms = *r->progress_timeout * 1000;
+	if (c->pull_per_image < 1 || c->pull_per_image > 64 || c->pull_per_node < 1 ||
+	    c->pull_per_node > 256)
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "images: downloads_per_image must be 1 to 64, downloads_per_node 1 to 256");
+	return 0;
+}
+
+static int
+apply_streaming(struct config *c, struct raw_streaming *r, struct err *err)
+{
+	take_string(&c->stream_address, &r->address);
+	take_string(&c->stream_tls_cert, &r->tls_cert);
+	take_string(&c->stream_tls_key, &r->tls_key);
+	if (r->port != NULL)
+		c->stream_port = *r->port;
+	if ((c->stream_tls_cert == NULL) != (c->stream_tls_key == NULL))
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "streaming: tls_cert and tls_key go together");
+	return 0;
+}
+
+static int
+apply(struct config *c, struct raw *r, struct err *err)
+{
+	take_string(&c->root, &r->root);
+	take_string(&c->state, &r->state);
+	take_string(&c->listen, &r->listen);
+	take_string(&c->instance, &r->instance);
+	take_string(&c->keeper, &r->keeper);
+	take_string(&c->log_level, &r->log_level);
+	take_string(&c->trace, &r->trace);
+	if (r->events != NULL)
+		c->enable_events = *r->events;
+	if (r->stats_period != NULL)
+		c->stats_period_ms = *r->stats_period * 1000;
+	if ((r->containers != NULL && apply_containers(c, r->containers, err) < 0) ||
+	    (r->network != NULL && apply_network(c, r->network, err) < 0) ||
+	    (r->images != NULL && apply_images(c, r->images, err) < 0) ||
+	    (r->streaming != NULL && apply_streaming(c, r->streaming, err) < 0))
+		return -1;
+	return 0;
+}
+
+static void
+set_defaults(struct config *c)
+{
+	*c = (struct config){.root = xstrdup("/var/lib/coracle"),
+	    .state = xstrdup("/run/coracle"),
+	    .listen = xstrdup("/run/coracle/coracle.sock"),
+	    .instance = xstrdup("coracle"),
+	    .keeper = xstrdup(PKGLIBEXECDIR "/coracle-keeper"),
+	    .cgroup_driver = CGROUP_DRIVER_CGROUPFS,
+	    .pids_limit = -1,
+	    .log_max_line = 16384,
+	    .net = {.mode = NET_CNI},
+	    .pull_per_image = 3,
+	    .pull_per_node = 8,
+	    .pull_progress_timeout_ms = 5 * 60 * 1000,
+	    .stream_address = xstrdup("127.0.0.1"),
+	    .log_level = xstrdup("info"),
+	    .trace = xstrdup("none"),
+	    .enable_events = true,
+	    .stats_period_ms = 10 * 1000};
+	c->certs_dirs = xcalloc(2, sizeof(char *));
+	c->certs_dirs[c->n_certs_dirs++] = xstrdup("/etc/coracle/certs.d");
+	c->certs_dirs[c->n_certs_dirs++] = xstrdup("/etc/containerd/certs.d");
+	c->cdi_dirs = xcalloc(2, sizeof(char *));
+	c->cdi_dirs[c->n_cdi_dirs++] = xstrdup("/etc/cdi");
+	c->cdi_dirs[c->n_cdi_dirs++] = xstrdup("/var/run/cdi");
+}
+
+int
+config_load(struct config *ret, const char *path, bool must_exist, struct err *err)
+{
+	cleanup_buf struct buf text = BUF_INIT, log = BUF_INIT;
+	cyaml_config_t conf = {.log_fn = collect_log,
+	    .log_ctx = &log,
+	    .log_level = CYAML_LOG_ERROR,
+	    .mem_fn = cyaml_mem};
+	struct raw *raw = NULL;
+	cyaml_err_t got;
+	int n;
+
+	set_defaults(ret);
+	if (path == NULL || (!must_exist && access(path, F_OK) < 0 && errno == ENOENT))
+		return 0;
+	if (fd_read_file(AT_FDCWD, path, 1024 * 1024, &text, err) < 0)
+		return -1;
+	got = cyaml_load_data((const uint8_t *)STR_OR_EMPTY(text.data), text.len, &conf, &top_schema,
+	    (cyaml_data_t **)&raw, NULL);
+	if (got == CYAML_ERR_NO_DOCUMENT || (got == CYAML_OK && raw == NULL))
+		return 0; /* an empty file */
+	if (got != CYAML_OK)
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s: %s", path,
+		    log.len > 0 ? log.data : cyaml_strerror(got));
+	n = apply(ret, raw, err);
+	cyaml_free(&conf, &top_schema, raw, 0);
+	return n < 0 ? err_wrap(err, "%s", path) : 0;
+}
+
+static void
+free_list(char **list, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(list[i]);
+	free(list);
+}
+
+void
+config_release(struct config *c)
+{
+	const char *const *net[] = {&c->net.subnet4, &c->net.subnet6, &c->net.bridge,
+	    &c->net.cni_conf_dir, &c->net.cni_cache_dir};
+	char *const own[] = {c->root, c->state, c->listen, c->instance, c->keeper,
+	    c->seccomp_profile, c->preload_dir, c->stream_address, c->stream_tls_cert,
+	    c->stream_tls_key, c->log_level, c->trace};
+
+	for (size_t i = 0; i < ARRAY_SIZE(own); i++)
+		free(own[i]);
+	for (size_t i = 0; i < ARRAY_SIZE(net); i++)
+		free((char *)(uintptr_t)*net[i]);
+	for (size_t i = 0; i < NET_CNI_BIN_DIRS; i++)
+		free((char *)(uintptr_t)c->net.cni_bin_dirs[i]);
+	free_list(c->certs_dirs, c->n_certs_dirs);
+	free_list(c->pinned_images, c->n_pinned_images);
+	free_list(c->cdi_dirs, c->n_cdi_dirs);
+	free(c->rlimits);
+	*c = (struct config){0};
+}
+
+void
+config_print(const struct config *c, struct buf *out)
+{
+	buf_addf(out, "root: %s\nstate: %s\nlisten: %s\ninstance: %s\nkeeper: %s\n", c->root,
+	    c->state, c->listen, c->instance, c->keeper);
+	buf_addf(out, "log_level: %s\ntrace: %s\nevents: %s\nstats_period: %lld\n", c->log_level,
+	    c->trace, c->enable_events ? "true" : "false", (long long)c->stats_period_ms / 1000);
+	buf_addf(out, "containers:\n  cgroup_driver: %s\n  pids_limit: %lld\n  log_max_line: %llu\n",
+	    c->cgroup_driver == CGROUP_DRIVER_SYSTEMD ? "systemd" : "cgroupfs",
+	    (long long)c->pids_limit, (unsigned long long)c->log_max_line);
+	buf_addf(out, "network:\n  mode: %s\n  cni_native: %s\n",
+	    c->net.mode == NET_BUILTIN ? "builtin" : "cni", c->net.cni_native ? "true" : "false");
+	buf_addf(out,
+	    "images:\n  downloads_per_image: %u\n  downloads_per_node: %u\n"
+	    "  progress_timeout: %lld\n  certs_dirs:\n",
+	    c->pull_per_image, c->pull_per_node, (long long)c->pull_progress_timeout_ms / 1000);
+	for (size_t i = 0; i < c->n_certs_dirs; i++)
+		buf_addf(out, "    - %s\n", c->certs_dirs[i]);
+	buf_addf(out, "streaming:\n  address: %s\n  port: %u\n", c->stream_address,
+	    c->stream_port);
+}
