@@ -25,7 +25,7 @@
 #include "base/xalloc.h"
 #include "cri/images.h"
 #include "cri/methods.h"
-#include "control/control.h"
+#include "cri/control.h"
 #include "exec/cgroup.h"
 #include "grpc/server.h"
 #include "image/pull.h"

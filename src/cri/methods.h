@@ -25,6 +25,10 @@ extern const struct grpc_method cri_version, cri_run_pod_sandbox, cri_stop_pod_s
 void cri_register(struct grpc_server *server);
 
 /* The generated structs are not const-correct; nothing is written through what is lent to them. */
+/* What verbose Status and `coracle info` tell: one JSON object, in the arena. */
+struct arena;
+const char *status_info(struct arena *a);
+
 #define LEND(s) ((char *)(uintptr_t)(s))
 
 #endif

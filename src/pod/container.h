@@ -67,7 +67,8 @@ struct container {
 	/* The process, while there is one. */
 	pid_t pid;
 	int pidfd;
-	int tty_fd;
+	int tty_fd;   /* master side of its terminal; -1: none */
+	int stdin_fd; /* writing end of its stdin, for a keeper to come; -1: none */
 	int oom_fd;  /* counts OOM kills in its cgroup */
 	int root_fd; /* detached root mount, from creation to start; -1 when not mounted */
 

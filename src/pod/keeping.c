@@ -86,12 +86,21 @@ keeping_adopt(struct container *c)
 	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
 	Coracle__Launch__Adopt m = CORACLE__LAUNCH__ADOPT__INIT;
 	cleanup_free char *io_dir = container_state_path(c, "");
-	int fds[2] = {c->pidfd, c->tty_fd};
+	int fds[3];
+	size_t n = 0;
 
 	m.id = c->id;
 	m.pid = c->pid;
-	m.pid_fd = 1;
-	m.tty_fd = c->tty_fd >= 0 ? 2 : 0;
+	fds[n++] = c->pidfd;
+	m.pid_fd = (uint32_t)n;
+	if (c->tty_fd >= 0) {
+		fds[n++] = c->tty_fd;
+		m.tty_fd = (uint32_t)n;
+	}
+	if (c->stdin_fd >= 0) {
+		fds[n++] = c->stdin_fd;
+		m.stdin_fd = (uint32_t)n;
+	}
 	m.log_path = c->log_path;
 	m.io_dir = io_dir;
 	m.stdin = c->config->stdin;
@@ -99,7 +108,54 @@ keeping_adopt(struct container *c)
 	m.log_max_line = node.config->log_max_line;
 	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_ADOPT;
 	req.adopt = &m;
-	run_errand("adopt", c->id, &req, fds, c->tty_fd >= 0 ? 2 : 1);
+	run_errand("adopt", c->id, &req, fds, n);
+}
+
+static void
+on_refreshed(struct keeper_call *call)
+{
+	struct errand *e = container_of(call, struct errand, call);
+	struct container *c = index_get(&node.container_by_id, e->id);
+
+	if (call->err.code == ERR_NONE && c != NULL && c->state == CONTAINER_RUNNING) {
+		if (c->tty_fd < 0)
+			c->tty_fd = keeper_call_take_fd(call, call->reply->tty_fd);
+		if (c->stdin_fd < 0)
+			c->stdin_fd = keeper_call_take_fd(call, call->reply->stdin_fd);
+	}
+	on_errand_done(call);
+}
+
+void
+keeping_refresh(struct container *c)
+{
+	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
+	Coracle__Launch__Open m = CORACLE__LAUNCH__OPEN__INIT;
+	struct errand *e;
+	struct err err;
+
+	if (!c->config->tty && !c->config->stdin)
+		return;
+	e = xcalloc(1, sizeof(*e));
+	snprintf(e->what, sizeof(e->what), "open");
+	snprintf(e->id, sizeof(e->id), "%s", c->id);
+	m.id = c->id;
+	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_OPEN;
+	req.open = &m;
+	if (keeper_call_start(node.keeper, &e->call, &req, NULL, 0, on_refreshed, &err) < 0) {
+		log_warn("keeper: open %.12s: %s", c->id, err.msg);
+		free(e);
+	}
+}
+
+static void
+on_stdin_closed(struct keeper *k, const char *id)
+{
+	struct container *c = index_get(&node.container_by_id, id);
+
+	(void)k;
+	if (c != NULL)
+		fd_closep(&c->stdin_fd);
 }
 
 static void
@@ -150,6 +206,7 @@ int
 keeping_open(struct err *err)
 {
 	static const struct keeper_hooks hooks = {.on_exit = on_exit_event,
+	    .on_stdin_closed = on_stdin_closed,
 	    .on_lost = on_lost,
 	    .on_renewed = on_renewed,
 	    .on_note = on_note};

@@ -25,6 +25,9 @@ Coracle__Launch__Reply *keeping_list(struct err *err);
 struct container;
 void keeping_adopt(struct container *c);
 
+/* Get the descriptors of a running container that a keeper to come will need (terminal, stdin). */
+void keeping_refresh(struct container *c);
+
 /* Ids of the keeper's other processes: "<sandbox id>.ns", "<sandbox id>.holder". */
 #define KEEPING_NS ".ns"
 #define KEEPING_HOLDER ".holder"
