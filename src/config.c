@@ -404,8 +404,8 @@ config_load(struct config *ret, const char *path, bool must_exist, struct err *e
 		return -1;
 	got = cyaml_load_data((const uint8_t *)STR_OR_EMPTY(text.data), text.len, &conf, &top_schema,
 	    (cyaml_data_t **)&raw, NULL);
-	if (got == CYAML_ERR_NO_DOCUMENT || (got == CYAML_OK && raw == NULL))
-		return 0; /* an empty file */
+	if (got == CYAML_OK && raw == NULL)
+		return 0; /* an empty document */
 	if (got != CYAML_OK)
 		return err_set(err, ERR_INVALID_ARGUMENT, "%s: %s", path,
 		    log.len > 0 ? log.data : cyaml_strerror(got));

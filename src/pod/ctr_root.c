@@ -52,7 +52,6 @@ static int
 describe_root(const struct container *c, struct root_call *r, struct err *err)
 {
 	const struct image *img = image_store_by_id_in_use(node.images, c->image_id);
-	const Runtime__V1__LinuxContainerConfig *l = c->config->linux;
 	cleanup_free char *userns = sandbox_path(c->sb, "ns/user");
 
 	*r = (struct root_call){.spec = {.idmap_userns_fd = -1}};
@@ -64,8 +63,6 @@ describe_root(const struct container *c, struct root_call *r, struct err *err)
 	r->spec.layers_dir = r->layers_dir;
 	r->spec.lowers = r->lowers;
 	r->spec.dir = r->dir;
-	r->spec.readonly = l != NULL && l->security_context != NULL &&
-	                   l->security_context->readonly_rootfs;
 	if (spec_has_userns(c->sb->config, NULL)) {
 		r->spec.idmap_userns_fd = open(userns, O_RDONLY | O_CLOEXEC);
 		if (r->spec.idmap_userns_fd < 0)

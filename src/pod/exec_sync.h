@@ -13,6 +13,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/id.h"
 #include "exec/keeper.h"
 #include "loop/loop.h"
 #include "loop/op.h"

@@ -6,6 +6,8 @@
 #ifndef POD_KEEPING_H
 #define POD_KEEPING_H
 
+#include <stdbool.h>
+
 #include "base/err.h"
 #include "proto/launch.pb-c.h"
 

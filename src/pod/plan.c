@@ -126,7 +126,7 @@ open_images(struct plan *p, const struct container *c, struct arena *a, const in
 		const char *lowers[ROOTFS_MAX_LOWERS];
 		cleanup_free char *layers = xasprintf("%s/layers", node.config->root);
 		struct rootfs_spec root = {.layers_dir = layers, .lowers = lowers,
-		    .readonly = true, .idmap_userns_fd = -1};
+		    .idmap_userns_fd = -1};
 		cleanup_buf struct buf names = BUF_INIT;
 		const struct image *img;
 
