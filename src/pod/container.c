@@ -42,7 +42,7 @@ from_packed(struct sandbox *sb, const char *id, const void *packed, size_t n)
 	struct container *c = xcalloc(1, sizeof(*c));
 
 	snprintf(c->id, sizeof(c->id), "%s", id);
-	c->pidfd = c->tty_fd = c->stdin_fd = c->oom_fd = c->root_fd = -1;
+	c->pidfd = c->tty_fd = c->oom_fd = c->root_fd = -1;
 	op_queue_init(&c->queue);
 	TAILQ_INIT(&c->exit_waiters);
 	arena_init(&c->arena);
@@ -126,7 +126,6 @@ container_free(struct container *c)
 	TAILQ_REMOVE(&c->sb->containers, c, in_sandbox);
 	fd_closep(&c->pidfd);
 	fd_closep(&c->tty_fd);
-	fd_closep(&c->stdin_fd);
 	fd_closep(&c->oom_fd);
 	fd_closep(&c->root_fd);
 	user_release(&c->user);

@@ -68,7 +68,6 @@ struct container {
 	pid_t pid;
 	int pidfd;
 	int tty_fd;   /* master side of its terminal; -1: none */
-	int stdin_fd; /* writing end of its stdin, for a keeper to come; -1: none */
 	int oom_fd;  /* counts OOM kills in its cgroup */
 	int root_fd; /* detached root mount, from creation to start; -1 when not mounted */
 

@@ -295,7 +295,7 @@ unlaunch(struct op *op, struct err *err)
 	struct container *c = CTR(op)->c;
 
 	(void)err;
-	keeping_kill(c->id, SIGKILL, true);
+	keeping_kill(c->id, SIGKILL, true, true);
 	keeping_forget(c->id);
 	return OP_NEXT;
 }
@@ -318,7 +318,6 @@ mark_running(struct op *op, struct err *err)
 	c->pid = o->keeper.reply->pid;
 	c->pidfd = keeper_call_take_fd(&o->keeper, o->keeper.reply->pid_fd);
 	c->tty_fd = keeper_call_take_fd(&o->keeper, o->keeper.reply->tty_fd);
-	c->stdin_fd = keeper_call_take_fd(&o->keeper, o->keeper.reply->stdin_fd);
 	c->started_at = clock_wall_ns();
 	fd_closep(&c->root_fd); /* the container's own mount namespace has it now */
 	if (container_set_state(c, CONTAINER_RUNNING, err) < 0)
@@ -403,7 +402,6 @@ record_failure(struct container *c, const struct err *why)
 	c->pid = 0;
 	fd_closep(&c->pidfd);
 	fd_closep(&c->tty_fd);
-	fd_closep(&c->stdin_fd);
 	fd_closep(&c->root_fd);
 	fd_closep(&c->oom_fd);
 	if (container_set_state(c, CONTAINER_EXITED, &err) < 0)

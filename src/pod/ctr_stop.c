@@ -203,7 +203,6 @@ container_exited(struct container *c, int status, int64_t finished_at, bool unkn
 	c->pid = 0;
 	fd_closep(&c->pidfd);
 	fd_closep(&c->tty_fd);
-	fd_closep(&c->stdin_fd);
 	fd_closep(&c->oom_fd);
 	stats_unwatch(&c->stats);
 	/* Its children may have outlived it in a PID namespace that is not its own. */

@@ -67,7 +67,7 @@ keeping_forget(const char *id)
 }
 
 void
-keeping_kill(const char *id, int sig, bool tree)
+keeping_kill(const char *id, int sig, bool tree, bool wait)
 {
 	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
 	Coracle__Launch__Kill m = CORACLE__LAUNCH__KILL__INIT;
@@ -75,6 +75,7 @@ keeping_kill(const char *id, int sig, bool tree)
 	m.id = (char *)(uintptr_t)id;
 	m.signal = sig;
 	m.tree = tree;
+	m.wait = wait;
 	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_KILL;
 	req.kill = &m;
 	run_errand("kill", id, &req, NULL, 0);
@@ -86,7 +87,7 @@ keeping_adopt(struct container *c)
 	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
 	Coracle__Launch__Adopt m = CORACLE__LAUNCH__ADOPT__INIT;
 	cleanup_free char *io_dir = container_state_path(c, "");
-	int fds[3];
+	int fds[2];
 	size_t n = 0;
 
 	m.id = c->id;
@@ -96,10 +97,6 @@ keeping_adopt(struct container *c)
 	if (c->tty_fd >= 0) {
 		fds[n++] = c->tty_fd;
 		m.tty_fd = (uint32_t)n;
-	}
-	if (c->stdin_fd >= 0) {
-		fds[n++] = c->stdin_fd;
-		m.stdin_fd = (uint32_t)n;
 	}
 	m.log_path = c->log_path;
 	m.io_dir = io_dir;
@@ -120,8 +117,6 @@ on_refreshed(struct keeper_call *call)
 	if (call->err.code == ERR_NONE && c != NULL && c->state == CONTAINER_RUNNING) {
 		if (c->tty_fd < 0)
 			c->tty_fd = keeper_call_take_fd(call, call->reply->tty_fd);
-		if (c->stdin_fd < 0)
-			c->stdin_fd = keeper_call_take_fd(call, call->reply->stdin_fd);
 	}
 	on_errand_done(call);
 }
@@ -134,8 +129,6 @@ keeping_refresh(struct container *c)
 	struct errand *e;
 	struct err err;
 
-	if (!c->config->tty && !c->config->stdin)
-		return;
 	e = xcalloc(1, sizeof(*e));
 	snprintf(e->what, sizeof(e->what), "open");
 	snprintf(e->id, sizeof(e->id), "%s", c->id);
@@ -146,16 +139,6 @@ keeping_refresh(struct container *c)
 		log_warn("keeper: open %.12s: %s", c->id, err.msg);
 		free(e);
 	}
-}
-
-static void
-on_stdin_closed(struct keeper *k, const char *id)
-{
-	struct container *c = index_get(&node.container_by_id, id);
-
-	(void)k;
-	if (c != NULL)
-		fd_closep(&c->stdin_fd);
 }
 
 static void
@@ -206,7 +189,6 @@ int
 keeping_open(struct err *err)
 {
 	static const struct keeper_hooks hooks = {.on_exit = on_exit_event,
-	    .on_stdin_closed = on_stdin_closed,
 	    .on_lost = on_lost,
 	    .on_renewed = on_renewed,
 	    .on_note = on_note};

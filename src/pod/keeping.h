@@ -17,7 +17,8 @@ void keeping_close(void);
 
 /* Drop the keeper's record of an ended process. Not waited for: recovery repeats it. */
 void keeping_forget(const char *id);
-void keeping_kill(const char *id, int sig, bool tree);
+/* wait: also one that is still being launched. */
+void keeping_kill(const char *id, int sig, bool tree, bool wait);
 
 /* What the keeper has at start, for the recovery; blocks for a moment. The caller frees it with
  * coracle__launch__reply__free_unpacked(). */
@@ -27,7 +28,7 @@ Coracle__Launch__Reply *keeping_list(struct err *err);
 struct container;
 void keeping_adopt(struct container *c);
 
-/* Get the descriptors of a running container that a keeper to come will need (terminal, stdin). */
+/* Get the descriptors of a running container that a keeper to come will need (pipes, terminal). */
 void keeping_refresh(struct container *c);
 
 /* Ids of the keeper's other processes: "<sandbox id>.ns", "<sandbox id>.holder". */
