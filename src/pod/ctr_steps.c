@@ -289,15 +289,24 @@ launch(struct op *op, struct err *err)
 	return ret;
 }
 
+/* Waits for its end, so that what follows finds nobody in the cgroup. */
 static enum op_ret
 unlaunch(struct op *op, struct err *err)
 {
-	struct container *c = CTR(op)->c;
+	struct ctr_op *o = CTR(op);
+	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
+	Coracle__Launch__Kill m = CORACLE__LAUNCH__KILL__INIT;
 
-	(void)err;
-	keeping_kill(c->id, SIGKILL, true, true);
-	keeping_forget(c->id);
-	return OP_NEXT;
+	m.id = o->c->id;
+	m.signal = SIGKILL;
+	m.tree = true;
+	m.wait = true;
+	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_KILL;
+	req.kill = &m;
+	keeper_call_release(&o->keeper);
+	if (keeper_call_op(node.keeper, &o->keeper, &req, NULL, 0, op, err) < 0)
+		return OP_FAIL;
+	return OP_WAIT;
 }
 
 void
@@ -404,6 +413,7 @@ record_failure(struct container *c, const struct err *why)
 	fd_closep(&c->tty_fd);
 	fd_closep(&c->root_fd);
 	fd_closep(&c->oom_fd);
+	keeping_forget(c->id);
 	if (container_set_state(c, CONTAINER_EXITED, &err) < 0)
 		log_err("container %.12s: %s", c->id, err.msg);
 }

@@ -104,7 +104,7 @@ kill_command(struct exec_sync *x)
 	if (!x->launched || x->exited || x->killed)
 		return;
 	x->killed = true;
-	keeping_kill(x->id, SIGKILL, true, true);
+	keeping_kill(x->id, SIGKILL, true);
 }
 
 static void

@@ -67,7 +67,7 @@ keeping_forget(const char *id)
 }
 
 void
-keeping_kill(const char *id, int sig, bool tree, bool wait)
+keeping_kill(const char *id, int sig, bool tree)
 {
 	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
 	Coracle__Launch__Kill m = CORACLE__LAUNCH__KILL__INIT;
@@ -75,7 +75,6 @@ keeping_kill(const char *id, int sig, bool tree, bool wait)
 	m.id = (char *)(uintptr_t)id;
 	m.signal = sig;
 	m.tree = tree;
-	m.wait = wait;
 	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_KILL;
 	req.kill = &m;
 	run_errand("kill", id, &req, NULL, 0);

@@ -17,8 +17,7 @@ void keeping_close(void);
 
 /* Drop the keeper's record of an ended process. Not waited for: recovery repeats it. */
 void keeping_forget(const char *id);
-/* wait: also one that is still being launched. */
-void keeping_kill(const char *id, int sig, bool tree, bool wait);
+void keeping_kill(const char *id, int sig, bool tree);
 
 /* What the keeper has at start, for the recovery; blocks for a moment. The caller frees it with
  * coracle__launch__reply__free_unpacked(). */

@@ -226,7 +226,7 @@ kill_holder(struct op *op, struct err *err)
 	} else {
 		cleanup_free char *id = xasprintf("%s%s", sb->id, KEEPING_HOLDER);
 
-		keeping_kill(id, SIGKILL, false, true);
+		keeping_kill(id, SIGKILL, false);
 	}
 	sb->holder_pid = 0;
 	fd_closep(&sb->holder_pidfd);

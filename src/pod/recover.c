@@ -229,7 +229,7 @@ match_holder(const Coracle__Launch__Process *p)
 	sb = index_get(&node.sandbox_by_id, id);
 	if (p->exit != NULL || sb == NULL) {
 		if (p->exit == NULL)
-			keeping_kill(p->id, SIGKILL, false, false);
+			keeping_kill(p->id, SIGKILL, false);
 		keeping_forget(p->id);
 		return;
 	}
@@ -253,7 +253,7 @@ match_process(const Coracle__Launch__Process *p)
 		keeping_refresh(c);
 	} else {
 		if (p->exit == NULL)
-			keeping_kill(p->id, SIGKILL, true, false);
+			keeping_kill(p->id, SIGKILL, true);
 		keeping_forget(p->id);
 	}
 }
