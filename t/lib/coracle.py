@@ -264,17 +264,24 @@ class Node:
         return self
 
     def connect(self):
+        """grpcio backs off for seconds after a refused connection: wait for the socket without it."""
         if self.channel:
             self.channel.close()
+
+        def listens():
+            if self.proc.poll() is not None:
+                self.show_log()
+                bail("coracled ended with %d" % self.proc.returncode)
+            with socket.socket(socket.AF_UNIX) as s:
+                s.connect(self.sock)
+            return True
+        wait_for(listens, 30, "the socket")
         self.channel = grpc.insecure_channel("unix://" + self.sock, options=[
             ("grpc.max_receive_message_length", 32 << 20), ("grpc.max_send_message_length", 32 << 20)])
         self.runtime = rpc.RuntimeServiceStub(self.channel)
         self.images = rpc.ImageServiceStub(self.channel)
 
         def answers():
-            if self.proc.poll() is not None:
-                self.show_log()
-                bail("coracled ended with %d" % self.proc.returncode)
             self.runtime.Version(pb.VersionRequest(), timeout=2)
             return True
         wait_for(answers, 30, "coracled")
