@@ -20,7 +20,7 @@
 #include "base/err.h"
 
 struct rootfs_spec {
-	const char *layers_dir;    /* absolute */
+	const char *layers_dir;    /* absolute; the containers' directories are not below it */
 	const char *const *lowers; /* names in layers_dir, top first; at least one */
 	size_t n_lowers;           /* at most ROOTFS_MAX_LOWERS */
 	const char *dir;     /* of the container (rootfs_create); NULL: nothing can be written */

@@ -210,6 +210,9 @@ set_user(struct launch_ctx *c)
 		child_fail(c, errno, "set gid %u", plan->gid);
 	if (setresuid(plan->uid, plan->uid, plan->uid) < 0)
 		child_fail(c, errno, "set uid %u", plan->uid);
+	/* a change of user makes it what fs.suid_dumpable says */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		child_fail(c, errno, "PR_SET_DUMPABLE");
 }
 
 /*

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -81,6 +82,9 @@ open_host(struct launch_failure *fail)
 		return launch_bad(fail, "start", errno, "open /dev/null");
 	if (fstat(host.null_fd, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != makedev(1, 3))
 		return launch_bad(fail, "start", ENODEV, "/dev/null is not the null device");
+	/* a child is in its PID namespace, among others, from its first instruction on */
+	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+		return launch_bad(fail, "start", errno, "PR_SET_DUMPABLE");
 	host.ready = true;
 	return 0;
 }

@@ -38,6 +38,7 @@ struct scene {
 	bool held;
 };
 
+static char layers_dir[300];
 static int scenes;
 
 static void
@@ -143,7 +144,7 @@ start(struct scene *s)
 {
 	const char *lowers[] = {"image"};
 	struct rootfs_spec root = {
-	    .layers_dir = box_dir, .lowers = lowers, .n_lowers = 1, .idmap_userns_fd = -1};
+	    .layers_dir = layers_dir, .lowers = lowers, .n_lowers = 1, .idmap_userns_fd = -1};
 	uint32_t owner = s->ns.userns_options != NULL ? s->map.host_id : 0;
 	char dir[400];
 
@@ -269,7 +270,7 @@ test_userns(void)
 {
 	struct scene s;
 
-	if (!rootfs_can_idmap(box_dir)) {
+	if (!rootfs_can_idmap(layers_dir)) {
 		diag("no user namespaces: owners cannot be mapped here");
 		return;
 	}
@@ -343,6 +344,8 @@ main(int argc, char **argv)
 {
 	launch_holder_main(argc, argv);
 	box_setup();
+	snprintf(layers_dir, sizeof(layers_dir), "%s/layers", box_dir);
+	box_sh("mkdir %s && mv %s %s/image", layers_dir, box_root, layers_dir);
 	test_plain();
 	test_exec();
 	test_userns();
