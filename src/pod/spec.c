@@ -266,7 +266,8 @@ spec_check_pod(const Runtime__V1__PodSandboxConfig *pod, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT, "hostname: longer than %d", HOSTNAME_MAX);
 	for (const char *p = host; *p != '\0'; p++)
 		if (*p <= ' ' || *p == 0x7f || *p == '/')
-			return err_set(err, ERR_INVALID_ARGUMENT, "hostname: \"%s\"", host);
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "hostname: a character that does not belong in one");
 	if (check_modes(pod_namespaces(pod), true, err) < 0)
 		return -1;
 	return spec_check_sysctls(pod, err);

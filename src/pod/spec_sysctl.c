@@ -68,8 +68,8 @@ check_sysctl(
 		return err_set(err, ERR_INVALID_ARGUMENT, "sysctls: \"%.200s\" is no key", key);
 	if (strlen(value) > VALUE_MAX ||
 	    (*value != '\0' && !str_only(value, LETTERS DIGITS " \t_-.,:/")))
-		return err_set(
-		    err, ERR_INVALID_ARGUMENT, "sysctls: %s: \"%.200s\" is no value", key, value);
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "sysctls: %s: the value has characters that no sysctl needs", key);
 	to_dots(key, dotted);
 	if (str_starts(dotted, "net.")) {
 		if (ns->network == RUNTIME__V1__NAMESPACE_MODE__POD)
