@@ -441,7 +441,11 @@ class Node:
         if _failed:
             self.show_log(60)
         if keeper:
-            os.kill(keeper, signal.SIGTERM)
+            try:
+                os.kill(keeper, signal.SIGTERM)
+            except ProcessLookupError:
+                keeper = 0
+        if keeper:
             try:
                 wait_for(lambda: not os.path.exists("/proc/%d" % keeper), 3, "the keeper's end")
             except TimeoutError:
