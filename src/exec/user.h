@@ -26,15 +26,24 @@ struct user_request {
 
 struct user {
 	uint32_t uid, gid;
-	uint32_t *groups; /* for setgroups(2); as `id -G` prints: primary first, no duplicates */
+	uint32_t *groups; /* for setgroups(2); as `id -G` prints: primary first, the others by number */
 	size_t n_groups;
-	char *home; /* from /etc/passwd; "/" when the user is not there */
+	char *home; /* from /etc/passwd; "/" when the user is not there, or it is no clean path */
 	char *name; /* from /etc/passwd, else NULL */
 };
 
 /* root_fd: the root of the image, in which every link is resolved. Errors are INVALID_ARGUMENT and
  * name what is wrong. *ret is the caller's to release. */
 int user_resolve(int root_fd, const struct user_request *req, struct user *ret, struct err *err)
+    __attribute__((warn_unused_result));
+
+/* The same with the contents of the two files; len 0 for one that is not there. */
+struct user_file {
+	const char *text; /* any bytes */
+	size_t len;
+};
+int user_resolve_in(const struct user_file *passwd, const struct user_file *group,
+    const struct user_request *req, struct user *ret, struct err *err)
     __attribute__((warn_unused_result));
 void user_release(struct user *u); /* fine on a zeroed one, and twice */
 
