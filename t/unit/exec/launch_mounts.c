@@ -179,7 +179,7 @@ test_proc_is_safe(void)
 	box_mount(&b, BIND, vol, "/proc");
 	b.plan.n_devices = b.plan.n_symlinks = 0;
 	box_refused(&b, "mount", "only a procfs", "a fake /proc");
-	box_init(&b, "ls /proc | grep -c '^1$'");
+	box_init(&b, "ls /proc 2>/dev/null | grep -c '^1$'");
 	box_mount(&b, BIND, "/proc", "/proc")->recursive = true;
 	box_says(&b, "1\n", "the host's /proc on /proc");
 

@@ -256,11 +256,13 @@ test_exec(void)
 {
 	struct scene s;
 
-	scene_init(&s, "sleep 100");
+	scene_init(&s, "exec sleep 100");
 	s.user.uid = s.user.gid = 1000;
 	if (ok(start(&s), "a container")) {
-		ok(run_exec(&s, "echo $(id -u) $HOSTNAME $(hostname) $(cat /proc/1/comm)"), "exec");
-		is_str(s.exec.out, "1000 podname podname sleep\n", "as the container is");
+		ok(run_exec(&s, "until grep -q sleep /proc/1/comm; do usleep 1000; done; echo $(id "
+		                "-u) $HOSTNAME $(hostname)"),
+		    "exec");
+		is_str(s.exec.out, "1000 podname podname\n", "as the container is");
 	}
 	finish(&s);
 }
