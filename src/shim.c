@@ -4,12 +4,8 @@
  */
 #include <stdlib.h>
 #include <string.h>
-#include "exec/user.h"
 #include "pod/stats.h"
 #include "base/xalloc.h"
 int stats_fill_container(struct stats_target *t, struct arena *a, Runtime__V1__ContainerStats *r, struct err *e){(void)t;(void)a;(void)r;(void)e;return 0;}
 int stats_fill_pod(struct stats_target *t, struct arena *a, Runtime__V1__LinuxPodSandboxStats *r, struct err *e){(void)t;(void)a;(void)r;(void)e;return 0;}
 void stats_fini(void){} void stats_init(const struct stats_conf*c){(void)c;} void stats_unwatch(struct stats_target*t){(void)t;} void stats_watch(struct stats_target*t){(void)t;}
-int user_of_image(const char*u, struct user_of_image*r, struct err*e){(void)u;(void)e;memset(r,0,sizeof *r);return 0;}
-void user_release(struct user*u){free(u->groups);free(u->home);free(u->name);memset(u,0,sizeof *u);}
-int user_resolve(int fd,const struct user_request*q,struct user*r,struct err*e){(void)fd;(void)q;(void)e;memset(r,0,sizeof *r);r->groups=xcalloc(1,4);r->n_groups=1;r->home=xstrdup("/root");return 0;}
