@@ -48,11 +48,12 @@ def tar_of(files):
 class Image:
     """Blobs by digest, and a manifest, which a case may spoil before it is served."""
 
-    def __init__(self, seed, layers=2, size=20000, arch="amd64", spoil_config=None, spoil=None):
+    def __init__(self, seed, layers=2, size=20000, arch="amd64", spoil_config=None, spoil=None,
+                 cut=lambda tar: tar):
         self.blobs, descs, diff_ids = {}, [], []
         for i in range(layers):
             data = hashlib.shake_256(f"{seed} {i}".encode()).digest(size)
-            tar = tar_of({f"file-{seed}-{i}": data})
+            tar = cut(tar_of({f"file-{seed}-{i}": data}))
             blob = gzip.compress(tar, 1, mtime=0)
             diff_ids.append(sha(tar))
             descs.append(self.add(blob, LAYER))
@@ -465,6 +466,17 @@ def wrong_blobs():
     check(pull(repo("wb11", serve(odd))), "INVALID_ARGUMENT", "fewer diff ids than layers", "diff ids")
     junk = Image("junk", spoil_config=lambda c: c.update(config=[]))
     check(pull(repo("wb12", serve(junk))), "INVALID_ARGUMENT", "a config that is none", "config")
+
+
+@case
+def unfinished_tars():
+    end = 512 + 20000  # header and data; then come the padding and the end mark
+    for what, n, code in (("no end mark", end + 480, "ok"), ("no padding either", end, "ok"),
+                          ("half of the padding", end + 100, "ok"), ("a byte of the file missing", end - 1,
+                           "INVALID_ARGUMENT"), ("no data at all", 512, "INVALID_ARGUMENT"),
+                          ("half a header", 200, "INVALID_ARGUMENT")):
+        image = Image("cut", layers=1, cut=lambda tar: tar[:n])
+        check(pull(repo(f"cut{n}", serve(image))), code, f"a tar with {what}")
 
 
 @case

@@ -43,6 +43,7 @@ struct extract {
 	ssize_t n_first;
 	struct err *err;
 	bool failed;
+	bool at_end, unpadded; /* no more bytes; and the last file's padding was among them */
 };
 
 /* Loads what libarchive and the C library load lazily. Before the confinement; sets LC_CTYPE, since
