@@ -21,8 +21,11 @@ check(const struct descriptor *d)
 static void
 try_manifest(const uint8_t *data, size_t size, const char *media_type)
 {
-	static const struct platform wants[] = {{"linux", "amd64", ""}, {"linux", "arm", "v6"},
-	    {"linux", "arm64", ""}};
+	static const struct platform wants[] = {
+	    {"linux", "amd64", ""  },
+            {"linux", "arm",   "v6"},
+            {"linux", "arm64", ""  }
+        };
 	struct err err = {0};
 	struct manifest *m = manifest_parse(data, size, media_type, &err);
 
@@ -62,7 +65,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	c = image_config_parse(data, size, &err);
 	if (c == NULL)
 		return 0;
-	must(c->env[c->n_env] == NULL && c->cmd[c->n_cmd] == NULL && c->n_diff_ids <= MANIFEST_LAYERS_MAX);
+	must(c->env[c->n_env] == NULL && c->cmd[c->n_cmd] == NULL &&
+	     c->n_diff_ids <= MANIFEST_LAYERS_MAX);
 	for (size_t i = 0; i < c->n_diff_ids; i++)
 		must(digest_valid(c->diff_ids[i]));
 	if (image_config_uid(c, &uid, &name, &err) == 1)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Any text as an image reference: what is accepted is normalised once and for all, and holds nothing
- * that could leave a path or a request line.
+ * Any text as an image reference: what is accepted is normalised once and for all, and holds
+ * nothing that could leave a path or a request line.
  */
 #include "image/ref.h"
 

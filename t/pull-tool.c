@@ -5,8 +5,8 @@
  *
  *	pull-tool --root DIR [options] IMAGE…
  *
- * Prints, for each pull, "ok <image> <id>" or "<CODE> <image> <message>", then what the store holds:
- * "image <id> tags … digests … layers …", and last "rss <kB at most> in-flight <pulls>".
+ * Prints, for each pull, "ok <image> <id>" or "<CODE> <image> <message>", then what the store
+ *holds: "image <id> tags … digests … layers …", and last "rss <kB at most> in-flight <pulls>".
  */
 #include <getopt.h>
 #include <sys/stat.h>
@@ -46,7 +46,7 @@ pull(struct op *op, struct err *err)
 
 static const struct op_step steps[] = {
     {"pull", pull, NULL},
-    {NULL,   NULL, NULL},
+    {NULL, NULL, NULL},
 };
 
 static void
@@ -55,7 +55,8 @@ print_progress(const struct pull_progress *p, void *arg)
 	(void)arg;
 	printf("progress %s: %s:", p->image, p->step);
 	for (size_t i = 0; i < p->n_layers; i++)
-		printf(" %s %llu/%llu", p->layers[i].state, (unsigned long long)p->layers[i].received,
+		printf(" %s %llu/%llu", p->layers[i].state,
+		    (unsigned long long)p->layers[i].received,
 		    (unsigned long long)p->layers[i].size);
 	printf("\n");
 }
@@ -106,7 +107,8 @@ on_limit(struct loop_timer *t)
 static void
 print_store(struct image_store *st)
 {
-	for (struct image *img = image_store_next(st, NULL); img != NULL; img = image_store_next(st, img)) {
+	for (struct image *img = image_store_next(st, NULL); img != NULL;
+	     img = image_store_next(st, img)) {
 		printf("image %s tags", img->id);
 		for (size_t i = 0; i < img->n_tags; i++)
 			printf(" %s", img->tags[i]);
@@ -137,32 +139,48 @@ peak_rss_kb(void)
 }
 
 enum {
-	OPT_ROOT = 256, OPT_CERTS, OPT_USER, OPT_PASSWORD, OPT_AUTH, OPT_IDENTITY, OPT_TOKEN, OPT_SERVER,
-	OPT_PLATFORM, OPT_CANCEL, OPT_DEADLINE, OPT_STALL, OPT_RETRY, OPT_TIMES, OPT_FAIL, OPT_PROGRESS,
-	OPT_TRACE, OPT_PER_IMAGE, OPT_PER_NODE
+	OPT_ROOT = 256,
+	OPT_CERTS,
+	OPT_USER,
+	OPT_PASSWORD,
+	OPT_AUTH,
+	OPT_IDENTITY,
+	OPT_TOKEN,
+	OPT_SERVER,
+	OPT_PLATFORM,
+	OPT_CANCEL,
+	OPT_DEADLINE,
+	OPT_STALL,
+	OPT_RETRY,
+	OPT_TIMES,
+	OPT_FAIL,
+	OPT_PROGRESS,
+	OPT_TRACE,
+	OPT_PER_IMAGE,
+	OPT_PER_NODE
 };
 
 static const struct option options[] = {
-    {"root",           required_argument, NULL, OPT_ROOT     },
-    {"certs",          required_argument, NULL, OPT_CERTS    },
-    {"user",           required_argument, NULL, OPT_USER     },
-    {"password",       required_argument, NULL, OPT_PASSWORD },
-    {"auth",           required_argument, NULL, OPT_AUTH     },
-    {"identity-token", required_argument, NULL, OPT_IDENTITY },
-    {"registry-token", required_argument, NULL, OPT_TOKEN    },
-    {"server",         required_argument, NULL, OPT_SERVER   },
-    {"platform",       required_argument, NULL, OPT_PLATFORM },
-    {"cancel-ms",      required_argument, NULL, OPT_CANCEL   },
-    {"deadline-ms",    required_argument, NULL, OPT_DEADLINE },
-    {"stall-ms",       required_argument, NULL, OPT_STALL    },
-    {"retry-ms",       required_argument, NULL, OPT_RETRY    },
-    {"times",          required_argument, NULL, OPT_TIMES    },
-    {"fail-at",        required_argument, NULL, OPT_FAIL     },
-    {"per-image",      required_argument, NULL, OPT_PER_IMAGE},
-    {"per-node",       required_argument, NULL, OPT_PER_NODE },
-    {"progress",       no_argument,       NULL, OPT_PROGRESS },
-    {"trace",          no_argument,       NULL, OPT_TRACE    },
-    {NULL,             0,                 NULL, 0            },
+    {"root", required_argument, NULL, OPT_ROOT},
+    {"certs", required_argument, NULL, OPT_CERTS},
+    {"user", required_argument, NULL, OPT_USER},
+    {"password", required_argument, NULL, OPT_PASSWORD},
+    {"auth", required_argument, NULL, OPT_AUTH},
+    {"identity-token", required_argument, NULL, OPT_IDENTITY},
+    {"registry-token", required_argument, NULL, OPT_TOKEN},
+    {"server", required_argument, NULL, OPT_SERVER},
+    {"platform", required_argument, NULL, OPT_PLATFORM},
+    {"cancel-ms", required_argument, NULL, OPT_CANCEL},
+    {"deadline-ms", required_argument, NULL, OPT_DEADLINE},
+    {"stall-ms", required_argument, NULL, OPT_STALL},
+    {"retry-ms", required_argument, NULL, OPT_RETRY},
+    {"times", required_argument, NULL, OPT_TIMES},
+    {"fail-at", required_argument, NULL, OPT_FAIL},
+    {"per-image", required_argument, NULL, OPT_PER_IMAGE},
+    {"per-node", required_argument, NULL, OPT_PER_NODE},
+    {"progress", no_argument, NULL, OPT_PROGRESS},
+    {"trace", no_argument, NULL, OPT_TRACE},
+    {NULL, 0, NULL, 0},
 };
 
 static int64_t

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Credentials, and the token requests made of them: see auth.h. Challenges are parsed in challenge.c.
- * https://distribution.github.io/distribution/spec/auth/token/ and …/oauth/
+ * Credentials, and the token requests made of them: see auth.h. Challenges are parsed in
+ * challenge.c. https://distribution.github.io/distribution/spec/auth/token/ and …/oauth/
  */
 #include "image/auth.h"
 
@@ -71,7 +71,8 @@ decode_auth(const char *auth, struct credential *c, struct err *err)
 	if (colon == NULL || strlen(out) <= (size_t)(colon - out)) {
 		explicit_bzero(out, padded / 4 * 3);
 		free(out);
-		return bad(err, "auth", got < 0 ? "not base64" : "no ':' between user and password");
+		return bad(
+		    err, "auth", got < 0 ? "not base64" : "no ':' between user and password");
 	}
 	*colon++ = '\0';
 	c->kind = CREDENTIAL_BASIC;
@@ -144,7 +145,7 @@ static bool
 is_docker_hub(const char *authority)
 {
 	return strcmp(authority, "docker.io") == 0 || strcmp(authority, "index.docker.io") == 0 ||
-	    strcmp(authority, "registry-1.docker.io") == 0;
+	       strcmp(authority, "registry-1.docker.io") == 0;
 }
 
 bool
@@ -157,8 +158,8 @@ credential_applies(const struct credential *c, const struct registry_host *host,
 	if (is_docker_hub(c->server) && is_docker_hub(host->authority))
 		return true;
 	/* configured in place of the registry that the credential is for */
-	return host->is_origin &&
-	    (strcmp(c->server, domain) == 0 || (is_docker_hub(c->server) && is_docker_hub(domain)));
+	return host->is_origin && (strcmp(c->server, domain) == 0 ||
+	                              (is_docker_hub(c->server) && is_docker_hub(domain)));
 }
 
 void
@@ -202,10 +203,12 @@ check_realm(const char *realm, const struct registry_host *host, struct err *err
 	if (strlen(realm) > REALM_MAX || !visible(realm) || strpbrk(realm, "#\\\"<>{}|^`") != NULL)
 		return err_set(err, ERR_PERMISSION_DENIED, "the challenge's realm is malformed");
 	if (!str_starts(realm, "https://") && !str_starts(realm, "http://"))
-		return err_set(err, ERR_PERMISSION_DENIED, "the challenge's realm is no URL of https");
+		return err_set(
+		    err, ERR_PERMISSION_DENIED, "the challenge's realm is no URL of https");
 	if (str_starts(realm, "http://") && host->https && !registry_is_localhost(host->authority))
 		return err_set(err, ERR_PERMISSION_DENIED,
-		    "the challenge of an https registry names a realm of plain http, '%.200s'", realm);
+		    "the challenge of an https registry names a realm of plain http, '%.200s'",
+		    realm);
 	s = strstr(realm, "://") + 3;
 	authority = xstrndup(s, strcspn(s, "/?"));
 	if (*authority == '\0' || strchr(authority, '@') != NULL || strchr(authority, '%') != NULL)
@@ -256,7 +259,8 @@ choose_scope(const struct challenge *c, const char *repository)
 static void
 add_field(struct buf *b, const char *name, const char *value)
 {
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
+	static const char plain[] =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~";
 
 	if (b->len > 0 && b->data[b->len - 1] != '?' && b->data[b->len - 1] != '&')
 		buf_addch(b, '&');
@@ -349,14 +353,16 @@ token_response_parse(const char *body, size_t n, struct err *err)
 	if (doc == NULL)
 		goto out;
 	if (document_string(doc, "token", "token response", TOKEN_MAX, &token, err) < 0 ||
-	    document_string(doc, "access_token", "token response", TOKEN_MAX, &access_token, err) < 0)
+	    document_string(doc, "access_token", "token response", TOKEN_MAX, &access_token, err) <
+	        0)
 		goto out;
 	if (!str_empty(access_token))
 		token = access_token;
 	if (str_empty(token))
 		err_set(err, ERR_UNKNOWN, "token response: no token");
 	else if (!visible(token))
-		err_set(err, ERR_UNKNOWN, "token response: a token with blanks or control characters");
+		err_set(
+		    err, ERR_UNKNOWN, "token response: a token with blanks or control characters");
 	else
 		ret = xstrdup(token);
 out:

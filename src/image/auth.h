@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Credentials and challenges of registries: what the CRI's AuthConfig means, what a WWW-Authenticate
- * header asks for (RFC 9110 11.6.1), and the token requests of the distribution project's
- * authentication specification. Nothing here does I/O. A registry is not trusted with more than its
- * own credential: the realm it names must be https (unless the registry is plain http, or this
- * machine), and no scope but pulling from the one repository is ever asked for.
+ * Credentials and challenges of registries: what the CRI's AuthConfig means, what a
+ * WWW-Authenticate header asks for (RFC 9110 11.6.1), and the token requests of the distribution
+ * project's authentication specification. Nothing here does I/O. A registry is not trusted with
+ * more than its own credential: the realm it names must be https (unless the registry is plain
+ * http, or this machine), and no scope but pulling from the one repository is ever asked for.
  */
 #ifndef IMAGE_AUTH_H
 #define IMAGE_AUTH_H
@@ -43,8 +43,8 @@ int credential_parse(const struct pull_auth *auth, struct credential *ret, struc
 void credential_release(struct credential *c); /* a zeroed one is fine */
 
 /* May the host see it, when images of the domain are pulled? */
-bool credential_applies(const struct credential *c, const struct registry_host *host,
-    const char *domain);
+bool credential_applies(
+    const struct credential *c, const struct registry_host *host, const char *domain);
 
 /* Equal for equal credentials, and tells nothing about them. */
 void credential_key(const struct credential *c, char out[static DIGEST_SIZE]);
@@ -72,9 +72,9 @@ struct token_request {
 	char *body;          /* of a POST, application/x-www-form-urlencoded */
 };
 
-/* The request that answers a bearer challenge of the host. cred: NULL for an anonymous token. by_post:
- * passwords go by POST, for servers that know no GET. PERMISSION_DENIED when the realm must not be
- * asked. */
+/* The request that answers a bearer challenge of the host. cred: NULL for an anonymous token.
+ * by_post: passwords go by POST, for servers that know no GET. PERMISSION_DENIED when the realm
+ * must not be asked. */
 int token_request_build(const struct challenge *c, const struct registry_host *host,
     const char *repository, const struct credential *cred, bool by_post, struct token_request *ret,
     struct err *err) __attribute__((warn_unused_result));

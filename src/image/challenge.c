@@ -3,7 +3,7 @@
  * WWW-Authenticate: see auth.h. RFC 9110 11.6.1: a list of challenges, each a scheme and either
  * parameters, separated by the same commas as the challenges, or one token68.
  *
- *	Bearer realm="https://auth.example/token",service="registry",scope="repository:x:pull", Basic
+ *	Bearer realm="https://auth.example/token",service="registry", Basic realm="x"
  */
 #include <stdlib.h>
 #include <string.h>
@@ -57,17 +57,15 @@ parse_param_value(const char **at, struct buf *out, struct err *err)
 static int
 keep(struct challenge *c, const char *name, size_t n, const struct buf *value, struct err *err)
 {
-	const struct {
-		const char *name;
-		char **to;
-	} wanted[] = {{"realm", &c->realm}, {"service", &c->service}, {"scope", &c->scope}};
+	static const char *const names[] = {"realm", "service", "scope"};
+	char **const to[] = {&c->realm, &c->service, &c->scope};
 
-	for (size_t i = 0; i < ARRAY_SIZE(wanted); i++) {
-		if (strlen(wanted[i].name) != n || strncasecmp(wanted[i].name, name, n) != 0)
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		if (strlen(names[i]) != n || strncasecmp(names[i], name, n) != 0)
 			continue;
-		if (*wanted[i].to != NULL)
+		if (*to[i] != NULL)
 			return malformed(err, "a parameter twice");
-		*wanted[i].to = xstrdup(value->data);
+		*to[i] = xstrdup(value->data);
 	}
 	return 0;
 }
@@ -102,7 +100,7 @@ static void
 skip_token68(const char **at)
 {
 	const char *end = *at + strspn(*at, "-._~+/0123456789abcdefghijklmnopqrstuvwxyz"
-					    "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+	                                    "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
 
 	if (end == *at)
 		return;

@@ -44,7 +44,8 @@ take_list(const json_t *obj, const char *key, const char *what, char ***ret, siz
 
 		if (!json_is_string(v) || json_string_length(v) > ENTRY_MAX)
 			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "%s: %s[%zu] is not a string of at most %d bytes", what, key, i, ENTRY_MAX);
+			    "%s: %s[%zu] is not a string of at most %d bytes", what, key, i,
+			    ENTRY_MAX);
 		(*ret)[i] = xstrdup(json_string_value(v));
 		*ret_n = i + 1;
 	}
@@ -93,7 +94,8 @@ check_env(const struct image_config *c, struct err *err)
 {
 	for (size_t i = 0; i < c->n_env; i++)
 		if (c->env[i][0] == '=')
-			return err_set(err, ERR_INVALID_ARGUMENT, "image config: Env[%zu] has no name", i);
+			return err_set(
+			    err, ERR_INVALID_ARGUMENT, "image config: Env[%zu] has no name", i);
 	return 0;
 }
 
@@ -145,7 +147,8 @@ parse_rootfs(struct image_config *c, const json_t *doc, struct err *err)
 	for (size_t i = 0; i < c->n_diff_ids; i++)
 		if (!digest_valid(c->diff_ids[i]))
 			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "%s: diff_ids[%zu] '%.100s' is not a valid digest", what, i, c->diff_ids[i]);
+			    "%s: diff_ids[%zu] '%.100s' is not a valid digest", what, i,
+			    c->diff_ids[i]);
 	return 0;
 }
 
@@ -178,7 +181,7 @@ image_config_parse(const void *p, size_t n, struct err *err)
 		return NULL;
 	c = xcalloc(1, sizeof(*c));
 	rc = parse_identity(c, doc, err) < 0 || parse_process(c, doc, err) < 0 ||
-	    parse_rootfs(c, doc, err) < 0;
+	     parse_rootfs(c, doc, err) < 0;
 	json_decref(doc);
 	if (rc) {
 		image_config_free(c);
@@ -229,8 +232,8 @@ image_config_uid(const struct image_config *c, int64_t *ret_uid, char **ret_name
 		return 0;
 	}
 	if (str_u64(name, 10, INT32_MAX, &uid) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "image config: user id %.40s is out of range",
-		    name);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "image config: user id %.40s is out of range", name);
 	*ret_uid = (int64_t)uid;
 	return 1;
 }

@@ -46,7 +46,8 @@ void image_config_free(struct image_config *c); /* NULL is fine */
 
 /* What the CRI's Image.uid and Image.username say of config.user: a number before the ':' (true, in
  * *ret_uid), or a name (false; *ret_name on the heap, "" when there is no user). A number beyond
- * 2^31-1 is INVALID_ARGUMENT (-1): it must never wrap to root (CVE-2024-40635). Returns 1, 0 or -1. */
+ * 2^31-1 is INVALID_ARGUMENT (-1): it must never wrap to root (CVE-2024-40635). Returns 1, 0 or -1.
+ */
 int image_config_uid(const struct image_config *c, int64_t *ret_uid, char **ret_name,
     struct err *err) __attribute__((warn_unused_result));
 

@@ -49,7 +49,8 @@ digest_begin(struct digest *d, const char *like, struct err *err)
 	const struct algorithm *a = algorithm_find(like);
 
 	if (a == NULL)
-		return err_set(err, ERR_INVALID_ARGUMENT, "digest '%.80s': unknown algorithm", like);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "digest '%.80s': unknown algorithm", like);
 	d->ctx = EVP_MD_CTX_new();
 	if (d->ctx == NULL || EVP_DigestInit_ex(d->ctx, a->md(), NULL) != 1)
 		abort(); /* out of memory, or a libcrypto without SHA-2 */

@@ -24,13 +24,16 @@ struct digest {
 	const char *algorithm;
 };
 
+/* clang-format off */
 #define DIGEST_INIT {NULL, NULL}
+/* clang-format on */
 
 /* Exactly "sha256:" and 64, or "sha512:" and 128 lower-case hex digits. NULL is not valid. */
 bool digest_valid(const char *s);
 
-/* Hash with the algorithm of `like`, a digest or the name of an algorithm ("sha256"). INVALID_ARGUMENT
- * when it is neither. The struct is released by digest_end() or digest_release(). */
+/* Hash with the algorithm of `like`, a digest or the name of an algorithm ("sha256").
+ * INVALID_ARGUMENT when it is neither. The struct is released by digest_end() or digest_release().
+ */
 int digest_begin(struct digest *d, const char *like, struct err *err)
     __attribute__((warn_unused_result));
 void digest_update(struct digest *d, const void *p, size_t n);

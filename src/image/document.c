@@ -61,7 +61,8 @@ document_parse(const void *p, size_t n, size_t max, const char *what, struct err
 	json_t *doc;
 
 	if (n > max) {
-		err_set(err, ERR_RESOURCE_EXHAUSTED, "%s: %zu bytes, the limit is %zu", what, n, max);
+		err_set(
+		    err, ERR_RESOURCE_EXHAUSTED, "%s: %zu bytes, the limit is %zu", what, n, max);
 		return NULL;
 	}
 	if (check_bounds(p, n, what, err) < 0)
@@ -107,8 +108,8 @@ wrong_type(const char *what, const char *key, const char *type, struct err *err)
 }
 
 int
-document_string(const json_t *obj, const char *key, const char *what, size_t max,
-    const char **ret, struct err *err)
+document_string(const json_t *obj, const char *key, const char *what, size_t max, const char **ret,
+    struct err *err)
 {
 	json_t *v;
 
@@ -117,15 +118,14 @@ document_string(const json_t *obj, const char *key, const char *what, size_t max
 	if (v != NULL && !json_is_string(v))
 		return wrong_type(what, key, "a string", err);
 	if (v != NULL && json_string_length(v) > max)
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s: \"%s\" is longer than %zu bytes", what,
-		    key, max);
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s: \"%s\" is longer than %zu bytes",
+		    what, key, max);
 	*ret = v != NULL ? json_string_value(v) : NULL;
 	return 0;
 }
 
 int
-document_object(const json_t *obj, const char *key, const char *what, json_t **ret,
-    struct err *err)
+document_object(const json_t *obj, const char *key, const char *what, json_t **ret, struct err *err)
 {
 	json_t *v;
 
@@ -138,8 +138,7 @@ document_object(const json_t *obj, const char *key, const char *what, json_t **r
 }
 
 int
-document_array(const json_t *obj, const char *key, const char *what, json_t **ret,
-    struct err *err)
+document_array(const json_t *obj, const char *key, const char *what, json_t **ret, struct err *err)
 {
 	json_t *v;
 

@@ -98,8 +98,8 @@ take_blob(struct buf *b, const char **ret, size_t *ret_len)
 }
 
 int
-host_certs_ca(struct registry_host *h, const json_t *v, const char *dir, const char *what,
-    struct err *err)
+host_certs_ca(
+    struct registry_host *h, const json_t *v, const char *dir, const char *what, struct err *err)
 {
 	struct buf b = BUF_INIT;
 	int rc = 0;
@@ -107,13 +107,14 @@ host_certs_ca(struct registry_host *h, const json_t *v, const char *dir, const c
 	if (json_is_string(v)) {
 		rc = read_ca(dir, json_string_value(v), &b, err);
 	} else {
-		if (!json_is_array(v) || json_array_size(v) == 0 || json_array_size(v) > CERT_FILES_MAX)
+		if (!json_is_array(v) || json_array_size(v) == 0 ||
+		    json_array_size(v) > CERT_FILES_MAX)
 			return unusable(err, what, "ca: neither a file name nor an array of them");
 		for (size_t i = 0; i < json_array_size(v) && rc == 0; i++) {
 			const char *name = json_string_value(json_array_get(v, i));
 
 			rc = name != NULL ? read_ca(dir, name, &b, err)
-					  : unusable(err, what, "ca: not all elements are strings");
+			                  : unusable(err, what, "ca: not all elements are strings");
 		}
 	}
 	if (rc == 0)
@@ -124,8 +125,8 @@ host_certs_ca(struct registry_host *h, const json_t *v, const char *dir, const c
 
 /* key NULL or "": in the same file. */
 static int
-read_pair(struct registry_host *h, const char *dir, const char *cert, const char *key,
-    struct err *err)
+read_pair(
+    struct registry_host *h, const char *dir, const char *cert, const char *key, struct err *err)
 {
 	struct buf c = BUF_INIT, k = BUF_INIT;
 	int rc = read_pem(dir, cert, has_certificate, "no certificate in PEM", &c, err);
@@ -143,8 +144,8 @@ read_pair(struct registry_host *h, const char *dir, const char *cert, const char
 }
 
 int
-host_certs_client(struct registry_host *h, const json_t *v, const char *dir, const char *what,
-    struct err *err)
+host_certs_client(
+    struct registry_host *h, const json_t *v, const char *dir, const char *what, struct err *err)
 {
 	const char *cert, *key = NULL;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Certificates of a registry host, from the keys "ca" and "client" of hosts.toml or from a directory
- * as Docker lays it out, read into memory and checked while an error can still name the file.
+ * Certificates of a registry host, from the keys "ca" and "client" of hosts.toml or from a
+ * directory as Docker lays it out, read into memory and checked while an error can still name the
+ * file.
  */
 #ifndef IMAGE_HOST_CERTS_H
 #define IMAGE_HOST_CERTS_H
@@ -16,8 +17,8 @@ struct registry_host;
 int host_certs_ca(struct registry_host *h, const json_t *v, const char *dir, const char *what,
     struct err *err) __attribute__((warn_unused_result));
 
-/* v: "file" with certificate and key, ["file"], or [["cert", "key"]]. One pair: libcurl shows a server
- * no choice of certificates. */
+/* v: "file" with certificate and key, ["file"], or [["cert", "key"]]. One pair: libcurl shows a
+ * server no choice of certificates. */
 int host_certs_client(struct registry_host *h, const json_t *v, const char *dir, const char *what,
     struct err *err) __attribute__((warn_unused_result));
 

@@ -57,7 +57,7 @@ registry_is_localhost(const char *authority)
 	split_port(authority, &n);
 	host = xstrndup(authority, n);
 	return strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
-	    (inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
+	       (inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127);
 }
 
 /* What is not configured: the registry named by the reference. On the machine itself the port tells
@@ -86,7 +86,8 @@ authority_valid(const char *s)
 {
 	size_t n;
 	const char *port = split_port(s, &n);
-	const char *allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_[]:";
+	const char *allowed =
+	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_[]:";
 	uint32_t v;
 
 	if (n == 0 || strlen(s) > AUTHORITY_MAX || !str_only(s, allowed))
@@ -102,14 +103,14 @@ path_valid(const char *s)
 	    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~/%+@:=,!$&'()*;";
 
 	return strlen(s) <= PATH_LEN_MAX && (*s == '\0' || str_only(s, allowed)) &&
-	    strstr(s, "/../") == NULL && !str_ends(s, "/..") && strstr(s, "//") == NULL;
+	       strstr(s, "/../") == NULL && !str_ends(s, "/..") && strstr(s, "//") == NULL;
 }
 
 /* "[scheme://]authority[/path]" of a mirror or server. The API root is <path>/v2, unless the path
  * ends so already or override_path takes it as it is. */
 static int
-parse_url(struct registry_host *h, const char *url, bool override_path, const char *what,
-    struct err *err)
+parse_url(
+    struct registry_host *h, const char *url, bool override_path, const char *what, struct err *err)
 {
 	const char *s = url;
 	size_t n;
@@ -124,7 +125,8 @@ parse_url(struct registry_host *h, const char *url, bool override_path, const ch
 	n = strcspn(s, "/");
 	h->authority = xstrndup(s, n);
 	if (!authority_valid(h->authority))
-		return refuse(err, what, url, "not a host, perhaps with a port, perhaps with a path");
+		return refuse(
+		    err, what, url, "not a host, perhaps with a port, perhaps with a path");
 	s += n;
 	n = strlen(s);
 	while (n > 0 && s[n - 1] == '/')
@@ -164,12 +166,12 @@ parse_capabilities(struct registry_host *h, const json_t *v, const char *what, s
 }
 
 static int
-add_header(struct registry_host *h, const char *name, const char *value, const char *what,
-    struct err *err)
+add_header(
+    struct registry_host *h, const char *name, const char *value, const char *what, struct err *err)
 {
 	/* token of RFC 9110 5.6.2; and not what belongs to the transfer itself */
 	static const char token[] = "!#$%&'*+-.^_`|~0123456789"
-				    "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	                            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 	static const char *const ours[] = {"Host", "Range", "If-Range", "Content-Length",
 	    "Transfer-Encoding", "Connection", "Accept", "Accept-Encoding"};
 
@@ -207,20 +209,28 @@ parse_headers(struct registry_host *h, const json_t *v, const char *what, struct
 		}
 		for (size_t i = 0; i < json_array_size(value); i++)
 			if (add_header(h, name, json_string_value(json_array_get(value, i)), what,
-				err) < 0)
+			        err) < 0)
 				return -1;
 	}
 	return 0;
 }
 
+static const struct unit {
+	const char *unit;
+	double ms;
+} units[] = {
+    {"ms", 1     }, /* before "m" */
+    {"h",  3600e3},
+    {"m",  60e3  },
+    {"s",  1e3   },
+    {"us", 1e-3  },
+    {"ns", 1e-6  },
+};
+
 /* A duration as Go writes it: "1m30s", "1.5s", "500ms". */
 static int
 parse_duration(const char *s, int64_t *ret_ms)
 {
-	static const struct {
-		const char *unit;
-		double ms;
-	} units[] = {{"ms", 1}, {"h", 3600e3}, {"m", 60e3}, {"s", 1e3}, {"us", 1e-3}, {"ns", 1e-6}};
 	double total = 0;
 
 	if (str_empty(s))
@@ -287,9 +297,10 @@ parse_host(struct registry_host *h, const char *url, const json_t *table, const 
 	bool override_path = false, skip_verify = false;
 	size_t n;
 
-	if (parse_bool(json_object_get(table, "override_path"), "override_path", &override_path, what,
-		err) < 0 ||
-	    parse_bool(json_object_get(table, "skip_verify"), "skip_verify", &skip_verify, what, err) < 0)
+	if (parse_bool(json_object_get(table, "override_path"), "override_path", &override_path,
+	        what, err) < 0 ||
+	    parse_bool(
+	        json_object_get(table, "skip_verify"), "skip_verify", &skip_verify, what, err) < 0)
 		return -1;
 	if (url == NULL)
 		set_default(h, domain);
@@ -314,7 +325,8 @@ parse_host(struct registry_host *h, const char *url, const json_t *table, const 
 		return refuse(err, what, "dial_timeout", "not a duration such as \"30s\"");
 	/* http with settings for TLS: https is meant where the server speaks it */
 	if (url != NULL && !h->https && strcmp(split_port(h->authority, &n), "80") != 0 &&
-	    (h->tls.ca != NULL || h->tls.cert != NULL || json_object_get(table, "skip_verify") != NULL)) {
+	    (h->tls.ca != NULL || h->tls.cert != NULL ||
+	        json_object_get(table, "skip_verify") != NULL)) {
 		h->https = true;
 		h->either = true;
 	}
@@ -325,7 +337,8 @@ static int
 parse_tables(struct registry_hosts *h, const json_t *doc, const char *what, const char *dir,
     const char *domain, struct err *err)
 {
-	const json_t *hosts = json_object_get(doc, "host"), *server = json_object_get(doc, "server");
+	const json_t *hosts = json_object_get(doc, "host"),
+	             *server = json_object_get(doc, "server");
 	const char *url;
 	json_t *table;
 
@@ -345,7 +358,8 @@ parse_tables(struct registry_hosts *h, const json_t *doc, const char *what, cons
 		    parse_host(&h->list[h->n++], url, table, what, dir, domain, err) < 0)
 			return -1;
 	}
-	url = server != NULL && *json_string_value(server) != '\0' ? json_string_value(server) : NULL;
+	url =
+	    server != NULL && *json_string_value(server) != '\0' ? json_string_value(server) : NULL;
 	if (parse_host(&h->list[h->n++], url, doc, what, dir, domain, err) < 0)
 		return -1;
 	h->list[h->n - 1].is_origin = true;
@@ -435,8 +449,8 @@ try_root(const char *root, size_t root_len, const char *domain, struct registry_
 }
 
 int
-registry_hosts_load(const char *dirs, const char *domain, struct registry_hosts *ret,
-    struct err *err)
+registry_hosts_load(
+    const char *dirs, const char *domain, struct registry_hosts *ret, struct err *err)
 {
 	for (const char *s = STR_OR_EMPTY(dirs); *s != '\0';) {
 		size_t n = strcspn(s, ":");

@@ -25,7 +25,7 @@ struct registry_host {
 	char *authority; /* "host[:port]", as in a URL */
 	char *path;      /* of the API, "/v2"; no slash at its end */
 	bool https;
-	bool either; /* it may turn out to speak the other of http and https: see registry.c */
+	bool either;    /* it may turn out to speak the other of http and https: see registry.c */
 	bool is_origin; /* the registry that the reference names, not a mirror of it */
 	unsigned caps;
 	int64_t dial_timeout_ms; /* 0: the default */
@@ -35,7 +35,7 @@ struct registry_host {
 };
 
 struct registry_hosts {
-	struct registry_host *list; /* in the order to try; the origin, or what stands for it, last */
+	struct registry_host *list; /* in the order to try; the origin, or its stand-in, last */
 	size_t n;
 };
 

@@ -20,30 +20,31 @@ enum { MEDIA_TYPE_MAX = 255, NAME_ANNOTATION_MAX = 4096 };
 /* A layer of more bytes than this is a lie. */
 #define DESCRIPTOR_SIZE_MAX (UINT64_C(1) << 44)
 
-static const char *const known_types[] = {MEDIA_OCI_MANIFEST, MEDIA_OCI_INDEX, MEDIA_DOCKER_MANIFEST,
-    MEDIA_DOCKER_LIST};
+static const char *const known_types[] = {
+    MEDIA_OCI_MANIFEST, MEDIA_OCI_INDEX, MEDIA_DOCKER_MANIFEST, MEDIA_DOCKER_LIST};
 
 static const struct layer_type {
 	const char *media_type;
 	enum layer_compression compression;
 } layer_types[] = {
-    {MEDIA_OCI_LAYER_GZIP,                                             LAYER_GZIP },
-    {MEDIA_DOCKER_LAYER_GZIP,                                          LAYER_GZIP },
-    {MEDIA_OCI_LAYER_ZSTD,                                             LAYER_ZSTD },
-    {MEDIA_DOCKER_LAYER_ZSTD,                                          LAYER_ZSTD },
-    {MEDIA_OCI_LAYER,                                                  LAYER_PLAIN},
-    {MEDIA_DOCKER_LAYER,                                               LAYER_PLAIN},
-    {"application/vnd.oci.image.layer.nondistributable.v1.tar",        LAYER_PLAIN},
-    {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",   LAYER_GZIP },
-    {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",   LAYER_ZSTD },
-    {"application/vnd.docker.image.rootfs.foreign.diff.tar",           LAYER_PLAIN},
-    {"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",      LAYER_GZIP },
+    {MEDIA_OCI_LAYER_GZIP,                                           LAYER_GZIP },
+    {MEDIA_DOCKER_LAYER_GZIP,                                        LAYER_GZIP },
+    {MEDIA_OCI_LAYER_ZSTD,                                           LAYER_ZSTD },
+    {MEDIA_DOCKER_LAYER_ZSTD,                                        LAYER_ZSTD },
+    {MEDIA_OCI_LAYER,                                                LAYER_PLAIN},
+    {MEDIA_DOCKER_LAYER,                                             LAYER_PLAIN},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar",      LAYER_PLAIN},
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", LAYER_GZIP },
+    {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", LAYER_ZSTD },
+    {"application/vnd.docker.image.rootfs.foreign.diff.tar",         LAYER_PLAIN},
+    {"application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",    LAYER_GZIP },
 };
 
 bool
 media_is_index(const char *media_type)
 {
-	return strcmp(media_type, MEDIA_OCI_INDEX) == 0 || strcmp(media_type, MEDIA_DOCKER_LIST) == 0;
+	return strcmp(media_type, MEDIA_OCI_INDEX) == 0 ||
+	       strcmp(media_type, MEDIA_DOCKER_LIST) == 0;
 }
 
 static const char *
@@ -90,7 +91,8 @@ unsupported(struct err *err, const char *media_type)
 	if (strstr(media_type, "docker.distribution.manifest.v1") != NULL)
 		return err_set(err, ERR_UNIMPLEMENTED,
 		    "manifest: Docker schema 1 is not supported; the image must be pushed anew");
-	return err_set(err, ERR_UNIMPLEMENTED, "manifest: unsupported media type '%.200s'", media_type);
+	return err_set(
+	    err, ERR_UNIMPLEMENTED, "manifest: unsupported media type '%.200s'", media_type);
 }
 
 /* The one media type that announcement and document agree upon. */
@@ -124,8 +126,8 @@ agree_type(const json_t *doc, const char *announced, struct err *err)
 		type = known_type(own);
 	}
 	if (type == NULL)
-		err_set(err, ERR_INVALID_ARGUMENT, "manifest: neither its mediaType nor the server says "
-						   "what it is");
+		err_set(err, ERR_INVALID_ARGUMENT,
+		    "manifest: neither itself nor the server says what it is");
 	return type;
 }
 
@@ -142,8 +144,8 @@ parse_descriptor(const json_t *obj, const char *what, struct descriptor *ret, st
 	    document_u64(obj, "size", what, &size, err) < 0)
 		return -1;
 	if (!digest_valid(digest))
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s: '%.100s' is not a valid digest", what,
-		    STR_OR_EMPTY(digest));
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s: '%.100s' is not a valid digest",
+		    what, STR_OR_EMPTY(digest));
 	if (json_object_get(obj, "size") == NULL)
 		return err_set(err, ERR_INVALID_ARGUMENT, "%s: no size", what);
 	if (size > DESCRIPTOR_SIZE_MAX)
@@ -185,12 +187,12 @@ parse_image(struct manifest *m, const json_t *doc, struct err *err)
 		return -1;
 	n = json_array_size(layers);
 	if (n > MANIFEST_LAYERS_MAX)
-		return err_set(err, ERR_RESOURCE_EXHAUSTED, "manifest: %zu layers, the limit is %d", n,
-		    MANIFEST_LAYERS_MAX);
+		return err_set(err, ERR_RESOURCE_EXHAUSTED, "manifest: %zu layers, the limit is %d",
+		    n, MANIFEST_LAYERS_MAX);
 	m->layers = xcalloc(n + 1, sizeof(*m->layers));
 	for (size_t i = 0; i < n; i++) {
-		if (parse_descriptor(json_array_get(layers, i), place("layers", i).text,
-			&m->layers[i], err) < 0)
+		if (parse_descriptor(
+		        json_array_get(layers, i), place("layers", i).text, &m->layers[i], err) < 0)
 			return -1;
 		m->n_layers++;
 	}
@@ -218,9 +220,10 @@ parse_annotations(const json_t *obj, const char *what, struct manifest_entry *e,
 {
 	const char *ref, *image;
 
-	if (document_string(obj, "org.opencontainers.image.ref.name", what, NAME_ANNOTATION_MAX, &ref,
-		err) < 0 ||
-	    document_string(obj, "io.containerd.image.name", what, NAME_ANNOTATION_MAX, &image, err) < 0)
+	if (document_string(obj, "org.opencontainers.image.ref.name", what, NAME_ANNOTATION_MAX,
+	        &ref, err) < 0 ||
+	    document_string(
+	        obj, "io.containerd.image.name", what, NAME_ANNOTATION_MAX, &image, err) < 0)
 		return -1;
 	e->ref_name = xstrdup(ref);
 	e->image_name = xstrdup(image);
@@ -253,13 +256,13 @@ parse_index(struct manifest *m, const json_t *doc, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT, "manifest: an index without manifests");
 	n = json_array_size(list);
 	if (n > MANIFEST_ENTRIES_MAX)
-		return err_set(err, ERR_RESOURCE_EXHAUSTED, "manifest: an index of %zu, the limit is %d",
-		    n, MANIFEST_ENTRIES_MAX);
+		return err_set(err, ERR_RESOURCE_EXHAUSTED,
+		    "manifest: an index of %zu, the limit is %d", n, MANIFEST_ENTRIES_MAX);
 	m->entries = xcalloc(n + 1, sizeof(*m->entries));
 	for (size_t i = 0; i < n; i++) {
 		m->n_entries++; /* first: a half-built entry is freed as well */
 		if (parse_entry(json_array_get(list, i), place("manifests", i).text, &m->entries[i],
-			err) < 0)
+		        err) < 0)
 			return -1;
 	}
 	return 0;
@@ -289,8 +292,8 @@ check_shape(const json_t *doc, struct err *err)
 	if (version != 2)
 		return err_set(err, ERR_INVALID_ARGUMENT, "manifest: schemaVersion is not 2");
 	if (has(doc, "manifests") && (has(doc, "config") || has(doc, "layers")))
-		return err_set(err, ERR_INVALID_ARGUMENT, "manifest: ambiguous, it could be read as an "
-							  "index and as an image");
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "manifest: ambiguous: an index and an image at once");
 	return 0;
 }
 
@@ -304,7 +307,8 @@ manifest_parse(const void *p, size_t n, const char *media_type, struct err *err)
 	if (doc == NULL)
 		return NULL;
 	m = xcalloc(1, sizeof(*m));
-	if (check_shape(doc, err) == 0 && (m->media_type = agree_type(doc, media_type, err)) != NULL) {
+	if (check_shape(doc, err) == 0 &&
+	    (m->media_type = agree_type(doc, media_type, err)) != NULL) {
 		m->is_index = media_is_index(m->media_type);
 		rc = m->is_index ? parse_index(m, doc, err) : parse_image(m, doc, err);
 	}
@@ -355,9 +359,11 @@ manifest_check_image(const struct manifest *m, struct err *err)
 		    m->config.media_type);
 	for (size_t i = 0; i < m->n_layers; i++)
 		if (media_layer_compression(m->layers[i].media_type, &compression) < 0)
-			return err_set(err, ERR_UNIMPLEMENTED, "%s: cannot unpack the media type '%.200s'%s",
-			    place("layers", i).text, m->layers[i].media_type,
-			    str_ends(m->layers[i].media_type, "+encrypted") ? ": it is encrypted" : "");
+			return err_set(err, ERR_UNIMPLEMENTED,
+			    "%s: cannot unpack the media type '%.200s'%s", place("layers", i).text,
+			    m->layers[i].media_type,
+			    str_ends(m->layers[i].media_type, "+encrypted") ? ": it is encrypted"
+			                                                    : "");
 	return 0;
 }
 
@@ -396,7 +402,8 @@ manifest_choose(const struct manifest *index, const struct platform *want, struc
 	if (best == NULL) {
 		platform_format(want, wanted, sizeof(wanted));
 		list_platforms(index, list, sizeof(list));
-		err_set(err, ERR_NOT_FOUND, "no image for platform %s; there are: %s", wanted, list);
+		err_set(
+		    err, ERR_NOT_FOUND, "no image for platform %s; there are: %s", wanted, list);
 	}
 	return best;
 }

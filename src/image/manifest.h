@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Manifests and indexes of images: OCI image spec 1.1 and Docker schema 2. They come from a registry
- * or an archive and are hostile until proven otherwise: size, depth and number of values are bounded
- * before anything is built, duplicate keys are refused, a document that could be read as a manifest
- * and as an index is refused (CVE-2021-41190), and its mediaType must agree with what it was
- * announced as.
+ * Manifests and indexes of images: OCI image spec 1.1 and Docker schema 2. They come from a
+ * registry or an archive and are hostile until proven otherwise: size, depth and number of values
+ * are bounded before anything is built, duplicate keys are refused, a document that could be read
+ * as a manifest and as an index is refused (CVE-2021-41190), and its mediaType must agree with what
+ * it was announced as.
  */
 #ifndef IMAGE_MANIFEST_H
 #define IMAGE_MANIFEST_H
@@ -95,13 +95,13 @@ void platform_normalise(struct platform *p);
 /* "linux/arm/v7"; out is cut when too short. */
 void platform_format(const struct platform *p, char *out, size_t n);
 
-/* How well an image for `have` runs where `want` was asked: 0 exactly, more is worse (older variants
- * of arm, 386 on amd64), -1 not at all. */
+/* How well an image for `have` runs where `want` was asked: 0 exactly, more is worse (older
+ * variants of arm, 386 on amd64), -1 not at all. */
 int platform_match(const struct platform *want, const struct platform *have);
 
 /* The entry of an index to take: the best match, the first among equals; entries without a platform
  * come last. NOT_FOUND listing the platforms that are there. */
-const struct manifest_entry *manifest_choose(const struct manifest *index,
-    const struct platform *want, struct err *err);
+const struct manifest_entry *manifest_choose(
+    const struct manifest *index, const struct platform *want, struct err *err);
 
 #endif

@@ -153,7 +153,8 @@ platform_parse(const char *s, struct platform *ret, struct err *err)
 			return bad_platform(err, s);
 		memcpy(to[i], part, n);
 		to[i][n] = '\0';
-		if (!str_only(to[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"))
+		if (!str_only(
+		        to[i], "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-"))
 			return bad_platform(err, s);
 		if (part[n] == '\0')
 			break;

@@ -140,8 +140,8 @@ new_job(struct puller *pr, const struct pull_spec *spec, char *key, struct image
 }
 
 int
-pull_start(struct pull *p, struct puller *pr, const struct pull_spec *spec, struct op *op,
-    struct err *err)
+pull_start(
+    struct pull *p, struct puller *pr, const struct pull_spec *spec, struct op *op, struct err *err)
 {
 	struct platform platform = pr->platform;
 	struct image_ref ref = {0};
@@ -194,7 +194,8 @@ pull_foreach(
 
 	TAILQ_FOREACH (job, &pr->jobs, entry) {
 		struct pull_layer_progress *list = xcalloc(job->n_layers + 1, sizeof(*list));
-		struct pull_progress p = {job->ref_string, op_step_name(&job->op), list, job->n_layers};
+		struct pull_progress p = {
+		    job->ref_string, op_step_name(&job->op), list, job->n_layers};
 
 		for (size_t i = 0; i < job->n_layers; i++)
 			layer_progress(&job->layers[i], &list[i]);

@@ -2,10 +2,11 @@
  *
  * Pulling an image: from a reference and a credential to an image in the store.
  *
- * A pull is an operation of its own (image/pull_job.h), which ends the wait of the op that asked for
- * it. A second pull of the same reference with the same credential, platform and ImageSpec joins the
- * first; it is cancelled only when nobody waits for it any more. Layers are downloaded side by side,
- * straight into their unpack workers; nothing is held in memory but manifest and config.
+ * A pull is an operation of its own (image/pull_job.h), which ends the wait of the op that asked
+ * for it. A second pull of the same reference with the same credential, platform and ImageSpec
+ * joins the first; it is cancelled only when nobody waits for it any more. Layers are downloaded
+ * side by side, straight into their unpack workers; nothing is held in memory but manifest and
+ * config.
  */
 #ifndef IMAGE_PULL_H
 #define IMAGE_PULL_H
@@ -22,10 +23,10 @@ struct op;
 struct puller;
 
 struct puller_options {
-	const char *certs_dirs; /* directories of hosts.toml, separated by ':'; NULL: none */
-	const char *platform;   /* of images, when a pull names none; NULL: the machine's */
-	unsigned per_image;     /* layers of one image downloaded at once; 0: PULL_PER_IMAGE */
-	unsigned per_node;      /* of all images; 0: PULL_PER_NODE */
+	const char *certs_dirs;   /* directories of hosts.toml, separated by ':'; NULL: none */
+	const char *platform;     /* of images, when a pull names none; NULL: the machine's */
+	unsigned per_image;       /* layers of one image downloaded at once; 0: PULL_PER_IMAGE */
+	unsigned per_node;        /* of all images; 0: PULL_PER_NODE */
 	int64_t stall_timeout_ms; /* 0: REGISTRY_STALL_MS */
 	int64_t retry_ms;         /* 0: REGISTRY_RETRY_MS */
 };

@@ -106,7 +106,8 @@ parse_config(struct pull_job *job, struct err *err)
 		return 0;
 	platform_format(&c->platform, have, sizeof(have));
 	platform_format(&job->platform, want, sizeof(want));
-	return err_set(err, ERR_NOT_FOUND, "no image for platform %s: this one is for %s", want, have);
+	return err_set(
+	    err, ERR_NOT_FOUND, "no image for platform %s: this one is for %s", want, have);
 }
 
 /* What the reference names is here, whole, and for our platform: nothing needs to be fetched. */
@@ -168,8 +169,9 @@ take_manifest(struct pull_job *job, struct err *err)
 	if (m == NULL)
 		return -1;
 	if (job->next.media_type != NULL && strcmp(m->media_type, job->next.media_type) != 0) {
-		err_set(err, ERR_INVALID_ARGUMENT, "manifest: the index calls it %.100s, but it is %s",
-		    job->next.media_type, m->media_type);
+		err_set(err, ERR_INVALID_ARGUMENT,
+		    "manifest: the index calls it %.100s, but it is %s", job->next.media_type,
+		    m->media_type);
 		manifest_free(m);
 		return -1;
 	}
@@ -211,7 +213,8 @@ fetch_manifest(struct op *op, struct err *err)
 	registry_request_stop(q);
 	*q = (struct registry_request){
 	    .kind = REGISTRY_MANIFEST,
-	    .what = first ? (job->top[0] != '\0' ? job->top : tag_or_digest(job)) : job->next.digest,
+	    .what =
+	        first ? (job->top[0] != '\0' ? job->top : tag_or_digest(job)) : job->next.digest,
 	    .size = first ? SIZE_UNKNOWN : job->next.size,
 	    .max = MANIFEST_MAX,
 	};
@@ -329,7 +332,8 @@ commit(struct op *op, struct err *err)
 	    .spec = job->spec,
 	    .spec_len = job->spec_len,
 	};
-	return image_commit_start(&job->commit, job->puller->store, op, err) < 0 ? OP_FAIL : OP_WAIT;
+	return image_commit_start(&job->commit, job->puller->store, op, err) < 0 ? OP_FAIL
+	                                                                         : OP_WAIT;
 }
 
 static const struct op_step pull_steps[] = {

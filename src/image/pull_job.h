@@ -21,13 +21,7 @@
 
 struct pull_job;
 
-enum pull_layer_state {
-	PULL_WAITING,
-	PULL_DOWNLOADING,
-	PULL_UNPACKING,
-	PULL_DONE,
-	PULL_PRESENT
-};
+enum pull_layer_state { PULL_WAITING, PULL_DOWNLOADING, PULL_UNPACKING, PULL_DONE, PULL_PRESENT };
 
 /* What the op of a layer waits for. */
 enum pull_layer_wait { PULL_FOR_NOTHING, PULL_FOR_SLOT, PULL_FOR_OTHER, PULL_FOR_TRANSFER };
@@ -66,7 +60,7 @@ struct pull_job {
 	struct credential cred; /* moved into the registry */
 	struct registry *registry;
 	struct registry_request request;
-	char top[DIGEST_SIZE]; /* digest of what the reference names: index or manifest; "": not yet */
+	char top[DIGEST_SIZE]; /* of the index or manifest that the reference names; "": not yet */
 	struct descriptor next; /* the manifest to fetch, when an index named it */
 	unsigned depth;
 	struct buf manifest_bytes, config_bytes;

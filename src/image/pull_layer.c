@@ -3,8 +3,8 @@
  * One layer of a pull. It is here already, or somebody else's ingest brings it (wait, and look
  * again), or it is ours to bring: when there is a slot for it, the request writes what comes into
  * the pipe of the layer's unpack worker, and pauses while the pipe is full. The worker verifies. A
- * layer that turns out not to be what its digest says is tried once more from the next host, or from
- * the same one when it was put together from several answers.
+ * layer that turns out not to be what its digest says is tried once more from the next host, or
+ * from the same one when it was put together from several answers.
  */
 #include <errno.h>
 #include <string.h>
@@ -22,7 +22,8 @@ enum { RESTARTS_MAX = 3 };
 const char *
 pull_layer_state_name(enum pull_layer_state state)
 {
-	static const char *const names[] = {"waiting", "downloading", "unpacking", "done", "present"};
+	static const char *const names[] = {
+	    "waiting", "downloading", "unpacking", "done", "present"};
 
 	return names[state];
 }

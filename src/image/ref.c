@@ -125,7 +125,7 @@ static bool
 tag_valid(const char *s)
 {
 	return *s != '.' && *s != '-' && strlen(s) <= TAG_MAX_LEN &&
-	    str_only(s, LOWER UPPER DIGITS "_.-");
+	       str_only(s, LOWER UPPER DIGITS "_.-");
 }
 
 static bool
@@ -142,7 +142,7 @@ static bool
 looks_like_domain(const char *s, size_t n)
 {
 	return memchr(s, '.', n) != NULL || memchr(s, ':', n) != NULL ||
-	    (n == 9 && memcmp(s, "localhost", 9) == 0) || has_upper(s, n);
+	       (n == 9 && memcmp(s, "localhost", 9) == 0) || has_upper(s, n);
 }
 
 static void
@@ -199,7 +199,8 @@ image_ref_parse(const char *s, struct image_ref *ret, struct err *err)
 	if (at != NULL) {
 		*at++ = '\0';
 		if (!digest_valid(at))
-			return refuse(err, s, "the digest is neither sha256 nor sha512 in lower-case hex");
+			return refuse(
+			    err, s, "the digest is neither sha256 nor sha512 in lower-case hex");
 		ref.digest = xstrdup(at);
 	}
 	colon = strrchr(name, ':');

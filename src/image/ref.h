@@ -19,12 +19,12 @@ struct image_ref {
 	char *name;   /* "docker.io/library/busybox" */
 	char *domain; /* "docker.io", "localhost:5000", "[::1]:5000" */
 	char *path;   /* "library/busybox" */
-	char *tag;    /* "latest" when neither a tag nor a digest was given; NULL when only a digest was */
+	char *tag;    /* "latest" when neither tag nor digest was given; NULL beside a lone digest */
 	char *digest; /* "sha256:…" or NULL */
 };
 
-/* INVALID_ARGUMENT, saying what is wrong with which part. 64 hex digits alone are an image's id, never
- * a name, and are refused. *ret needs image_ref_release() on success only. */
+/* INVALID_ARGUMENT, saying what is wrong with which part. 64 hex digits alone are an image's id,
+ * never a name, and are refused. *ret needs image_ref_release() on success only. */
 int image_ref_parse(const char *s, struct image_ref *ret, struct err *err)
     __attribute__((warn_unused_result));
 void image_ref_release(struct image_ref *ref); /* a zeroed one is fine */
@@ -40,8 +40,8 @@ char *image_ref_tag(const struct image_ref *ref);
 char *image_ref_repo_digest(const struct image_ref *ref, const char *digest);
 
 /* An image's id as clients write it: "sha256:" and 64 hex digits, or the hex digits alone, perhaps
- * only their beginning (3 or more). What matches may still be a name as well ("cafe"): look up names
- * first. */
+ * only their beginning (3 or more). What matches may still be a name as well ("cafe"): look up
+ * names first. */
 bool image_id_like(const char *s);
 
 #endif

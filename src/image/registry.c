@@ -141,8 +141,8 @@ static int
 on_token_head(struct fetch *f)
 {
 	return f->length > TOKEN_RESPONSE_MAX
-	    ? err_set(&f->err, ERR_UNKNOWN, "the answer is too long")
-	    : 0;
+	           ? err_set(&f->err, ERR_UNKNOWN, "the answer is too long")
+	           : 0;
 }
 
 static enum fetch_take
@@ -162,16 +162,16 @@ ask(struct registry_peer *peer, struct err *err)
 	struct registry *r = peer->registry;
 	const struct credential *cred =
 	    credential_applies(&r->cred, peer->host, r->domain) ? &r->cred : NULL;
-	cleanup_free char *endpoint = xasprintf("%s://%s/", peer->host->https ? "https" : "http",
-	    peer->host->authority);
+	cleanup_free char *endpoint =
+	    xasprintf("%s://%s/", peer->host->https ? "https" : "http", peer->host->authority);
 	struct token_request t;
 	const char *headers[3] = {0};
 	struct fetch_tls tls = peer->host->tls;
 	struct fetch_spec spec;
 	int rc;
 
-	if (token_request_build(&peer->challenge, peer->host, r->repository, cred, peer->by_post, &t,
-		err) < 0)
+	if (token_request_build(
+	        &peer->challenge, peer->host, r->repository, cred, peer->by_post, &t, err) < 0)
 		return -1;
 	if (!fetch_url_same_origin(endpoint, t.url)) /* our certificate is for the registry alone */
 		tls.cert = tls.key = NULL;
@@ -231,8 +231,8 @@ token_again(struct registry_peer *peer)
 	const struct fetch *f = &peer->fetch;
 	int64_t wait = registry_pause_ms(peer->registry, peer->tries + 1), told;
 
-	if (f->failure != FETCH_BROKEN && !(f->failure == FETCH_OK && (f->status == 429 ||
-							  f->status == 408 || f->status >= 500)))
+	if (f->failure != FETCH_BROKEN &&
+	    !(f->failure == FETCH_OK && (f->status == 429 || f->status == 408 || f->status >= 500)))
 		return false;
 	told = f->failure == FETCH_OK ? registry_retry_after_ms(f) : -1;
 	if (++peer->tries >= REGISTRY_TRIES || told > REGISTRY_PAUSE_MAX_MS)
@@ -246,14 +246,14 @@ on_token(struct fetch *f)
 {
 	struct registry_peer *peer = container_of(f, struct registry_peer, fetch);
 	struct registry *r = peer->registry;
-	bool known = r->cred.kind == CREDENTIAL_BASIC &&
-	    credential_applies(&r->cred, peer->host, r->domain);
+	bool known =
+	    r->cred.kind == CREDENTIAL_BASIC && credential_applies(&r->cred, peer->host, r->domain);
 	struct err err;
 
 	if (f->failure == FETCH_OK && f->status == 200) {
 		take_token(peer);
 	} else if (f->failure == FETCH_OK && (f->status == 404 || f->status == 405) && known &&
-	    !peer->by_post) {
+	           !peer->by_post) {
 		peer->by_post = true;
 		on_token_pause(&peer->pause);
 	} else if (token_again(peer)) {
@@ -276,8 +276,8 @@ on_token(struct fetch *f)
 		err_set(&err, f->status == 403 ? ERR_PERMISSION_DENIED : ERR_UNAUTHENTICATED,
 		    "the token server answers HTTP %d%s", f->status,
 		    f->status == 401 || f->status == 403 || f->status == 400
-			? ": the credentials are refused, or the repository does not exist"
-			: "");
+		        ? ": the credentials are refused, or the repository does not exist"
+		        : "");
 		settle(peer, &err, REGISTRY_ANSWERED);
 	}
 }

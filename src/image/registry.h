@@ -34,7 +34,7 @@ struct registry_options {
 enum {
 	REGISTRY_STALL_MS = 5 * 60 * 1000,
 	REGISTRY_RETRY_MS = 500,
-	REGISTRY_TRIES = 4,              /* in a row without getting further */
+	REGISTRY_TRIES = 4,               /* in a row without getting further */
 	REGISTRY_PAUSE_MAX_MS = 60 * 1000 /* the longest Retry-After that is waited for */
 };
 
@@ -64,7 +64,8 @@ struct registry {
 	int64_t stall_timeout_ms, retry_ms;
 };
 
-/* cred is moved into it on success. FAILED_PRECONDITION when the hosts' configuration is unusable. */
+/* cred is moved into it on success. FAILED_PRECONDITION when the hosts' configuration is unusable.
+ */
 struct registry *registry_new(const struct image_ref *ref, struct credential *cred,
     const struct registry_options *options, struct err *err);
 

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One request: see request.h. The path of a request that meets no trouble is registry_request_start →
- * send → on_head → on_body … → on_done → finish. Every trouble ends in one of four turns: send again
- * at once (a redirect, an authorization, the other of http and https), again_later (a pause), leave
- * (this host has failed: the next), or finish with an error.
+ * One request: see request.h. The path of a request that meets no trouble is registry_request_start
+ * → send_now → … → on_done → finish; what comes in between is taken by request_body.c. Every
+ * trouble ends in one of four turns: send again at once (a redirect, an authorization, the other of
+ * http and https), again_later (a pause), leave (this host has failed: the next), or finish with an
+ * error.
  */
 #include "image/request.h"
 
@@ -15,16 +16,15 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "base/xalloc.h"
-#include "image/document.h"
 #include "image/manifest.h"
 
-enum { HOPS_MAX = 5, PROBLEM_MAX = 16 << 10 };
+enum { HOPS_MAX = 5 };
 
 /* A retry that got this much further does not count as one in a row. */
 #define FURTHER (UINT64_C(1) << 20)
 
-static const char accept[] = "Accept: " MEDIA_OCI_INDEX ", " MEDIA_DOCKER_LIST ", " MEDIA_OCI_MANIFEST
-			     ", " MEDIA_DOCKER_MANIFEST ", */*;q=0.1";
+static const char accept[] = "Accept: " MEDIA_OCI_INDEX ", " MEDIA_DOCKER_LIST
+                             ", " MEDIA_OCI_MANIFEST ", " MEDIA_DOCKER_MANIFEST ", */*;q=0.1";
 
 static void send_now(struct registry_request *q);
 static void on_done(struct fetch *f);
@@ -46,7 +46,7 @@ static unsigned
 needed_caps(const struct registry_request *q)
 {
 	return q->kind == REGISTRY_MANIFEST && !digest_valid(q->what) ? HOST_PULL | HOST_RESOLVE
-								      : HOST_PULL;
+	                                                              : HOST_PULL;
 }
 
 static struct registry_peer *
@@ -139,8 +139,8 @@ go_home(struct registry_request *q)
 /* After a pause, from the host's own URL again. Another host is better than a pause, unless what we
  * have of a blob came from this one. */
 static void
-again_later(struct registry_request *q, int64_t told_ms, const struct err *err,
-    enum registry_weight weight)
+again_later(
+    struct registry_request *q, int64_t told_ms, const struct err *err, enum registry_weight weight)
 {
 	int64_t ms;
 
@@ -166,9 +166,9 @@ home_url(const struct registry_request *q)
 	const char *domain = q->registry->domain;
 	bool mirror = strcmp(h->authority, registry_default_authority(domain)) != 0;
 
-	return xasprintf("%s://%s%s/%s/%s/%s%s%s", h->https ? "https" : "http", h->authority, h->path,
-	    q->registry->repository, q->kind == REGISTRY_BLOB ? "blobs" : "manifests", q->what,
-	    mirror ? "?ns=" : "", mirror ? domain : "");
+	return xasprintf("%s://%s%s/%s/%s/%s%s%s", h->https ? "https" : "http", h->authority,
+	    h->path, q->registry->repository, q->kind == REGISTRY_BLOB ? "blobs" : "manifests",
+	    q->what, mirror ? "?ns=" : "", mirror ? domain : "");
 }
 
 /* What goes along. Outside the host's own URLs: neither its credential nor its headers nor our
@@ -193,9 +193,6 @@ fill_headers(struct registry_request *q, const char **list, char *range, size_t 
 			list[n++] = h->headers[i];
 	list[n] = NULL;
 }
-
-static int on_head(struct fetch *f);
-static enum fetch_take on_body(struct fetch *f, const char *p, size_t n);
 
 static void
 send_now(struct registry_request *q)
@@ -227,170 +224,13 @@ send_now(struct registry_request *q)
 	q->generation = q->peer->generation;
 	q->skip = 0;
 	q->deliver = q->complete = q->ours = false;
-	q->fetch.on_head = on_head;
-	q->fetch.on_body = on_body;
+	q->fetch.on_head = request_on_head;
+	q->fetch.on_body = request_on_body;
 	spec.url = q->url;
 	rc = fetch_start(&q->fetch, &spec, on_done, &err);
 	free(headers);
 	if (rc < 0)
 		leave(q, &err, REGISTRY_ANSWERED);
-}
-
-static int
-wrong(struct registry_request *q, enum err_code code, const char *why)
-{
-	return err_set(&q->fetch.err, code, "%s", why);
-}
-
-/* "bytes 5-9/10": it must begin where we stopped. */
-static int
-check_range(struct registry_request *q)
-{
-	const char *s = fetch_header(&q->fetch, "Content-Range", 0);
-	cleanup_free char *first = NULL;
-	uint64_t from;
-
-	if (s == NULL || !str_starts(s, "bytes "))
-		return wrong(q, ERR_DATA_LOSS, "a partial answer without Content-Range");
-	s += strlen("bytes ");
-	first = xstrndup(s, strcspn(s, "-"));
-	if (str_u64(first, 10, UINT64_MAX, &from) < 0 || from != q->got)
-		return wrong(q, ERR_DATA_LOSS, "not the range that was asked for");
-	return 0;
-}
-
-static int
-check_length(struct registry_request *q)
-{
-	uint64_t length = (uint64_t)q->fetch.length;
-
-	if (q->fetch.length < 0)
-		return 0;
-	if (q->fetch.status == 206)
-		length += q->got;
-	if (q->size != SIZE_UNKNOWN && length != q->size)
-		return err_set(&q->fetch.err, ERR_DATA_LOSS,
-		    "it has %llu bytes, its descriptor says %llu", (unsigned long long)length,
-		    (unsigned long long)q->size);
-	if (q->max > 0 && length > q->max)
-		return err_set(&q->fetch.err, ERR_RESOURCE_EXHAUSTED,
-		    "it has %llu bytes, the limit is %llu", (unsigned long long)length,
-		    (unsigned long long)q->max);
-	return 0;
-}
-
-static void
-take_headers(struct registry_request *q)
-{
-	const char *type = fetch_header(&q->fetch, "Content-Type", 0);
-	const char *digest = fetch_header(&q->fetch, "Docker-Content-Digest", 0);
-
-	snprintf(q->content_type, sizeof(q->content_type), "%s", STR_OR_EMPTY(type));
-	snprintf(q->digest, sizeof(q->digest), "%s", digest_valid(digest) ? digest : "");
-	q->length = q->fetch.length;
-}
-
-static int
-on_head(struct fetch *f)
-{
-	struct registry_request *q = container_of(f, struct registry_request, fetch);
-
-	if (f->status != 200 && f->status != 206)
-		return 0;
-	q->authorized_once = false;
-	take_headers(q);
-	if (q->head)
-		return 0;
-	if (f->status == 206 && (q->got == 0 ? wrong(q, ERR_DATA_LOSS, "a partial answer, not asked for")
-					     : check_range(q)) < 0)
-		return -1;
-	if (check_length(q) < 0)
-		return -1;
-	if (f->status == 200)
-		q->skip = q->got;
-	q->deliver = true;
-	return 0;
-}
-
-static enum fetch_take
-collect(struct registry_request *q, const char *p, size_t n)
-{
-	if (q->body.len + n > q->max) {
-		err_set(&q->fetch.err, ERR_RESOURCE_EXHAUSTED, "it is larger than %llu bytes",
-		    (unsigned long long)q->max);
-		return FETCH_ABORT;
-	}
-	buf_add(&q->body, p, n);
-	q->got += n;
-	return FETCH_TAKEN;
-}
-
-static enum fetch_take
-stream(struct registry_request *q, const char *p, size_t n)
-{
-	enum fetch_take take;
-
-	if (q->got + n > q->size) {
-		err_set(&q->fetch.err, ERR_DATA_LOSS, "it is longer than the %llu bytes its descriptor says",
-		    (unsigned long long)q->size);
-		return FETCH_ABORT;
-	}
-	take = q->on_body(q, p, n);
-	if (take == FETCH_TAKEN)
-		q->got += n;
-	if (take == FETCH_ABORT) {
-		q->ours = true;
-		q->fetch.err = q->err;
-	}
-	return take;
-}
-
-static enum fetch_take
-on_body(struct fetch *f, const char *p, size_t n)
-{
-	struct registry_request *q = container_of(f, struct registry_request, fetch);
-	size_t drop = (size_t)MIN(q->skip, n);
-	enum fetch_take take;
-
-	if (!q->deliver) {
-		buf_add(&q->problem, p, MIN(n, PROBLEM_MAX - q->problem.len));
-		return FETCH_TAKEN;
-	}
-	if (drop == n) {
-		q->skip -= n;
-		return FETCH_TAKEN;
-	}
-	take = q->max > 0 ? collect(q, p + drop, n - drop) : stream(q, p + drop, n - drop);
-	if (take == FETCH_TAKEN) /* after a pause the same bytes come again */
-		q->skip = 0;
-	return take;
-}
-
-/* What the registry's own error document says, made fit for a message. */
-static void
-explain(struct registry_request *q, char *out, size_t size)
-{
-	struct err ignored;
-	json_t *doc, *list = NULL;
-	const char *text = NULL;
-
-	out[0] = '\0';
-	if (!q->at_home || q->problem.len == 0)
-		return;
-	doc = document_parse(q->problem.data, q->problem.len, PROBLEM_MAX, "error", &ignored);
-	if (doc == NULL)
-		return;
-	if (document_array(doc, "errors", "error", &list, &ignored) == 0 && list != NULL &&
-	    json_is_object(json_array_get(list, 0)) &&
-	    document_string(json_array_get(list, 0), "message", "error", PROBLEM_MAX, &text,
-		&ignored) == 0 &&
-	    !str_empty(text)) {
-		snprintf(out, size, ": %s", text);
-		for (char *p = out; *p != '\0'; p++)
-			if ((unsigned char)*p < ' ' || *p >= 0x7f || *p < 0)
-				*p = '?';
-	}
-	json_decref(doc);
 }
 
 static void
@@ -425,7 +265,7 @@ denied(struct registry_request *q, enum err_code code, const char *why)
 	char text[220];
 	struct err err;
 
-	explain(q, text, sizeof(text));
+	request_explain(q, text, sizeof(text));
 	err_set(&err, code, "%s%s", why, text);
 	leave(q, &err, REGISTRY_ANSWERED);
 }
@@ -453,8 +293,8 @@ unauthorized(struct registry_request *q)
 		return send_now(q);
 	if (q->authorized_once)
 		return denied(q, ERR_UNAUTHENTICATED, "pull access denied");
-	for (unsigned i = 0; rc == 0 && i < 8 &&
-	     (value = fetch_header(&q->fetch, "WWW-Authenticate", i)) != NULL;
+	for (unsigned i = 0;
+	     rc == 0 && i < 8 && (value = fetch_header(&q->fetch, "WWW-Authenticate", i)) != NULL;
 	     i++)
 		rc = challenge_parse(value, &challenge, &err);
 	q->authorized_once = true;
@@ -485,8 +325,8 @@ succeed(struct registry_request *q)
 		return;
 	}
 	if (q->max > 0 && digest_valid(q->what) &&
-	    digest_check(q->body.len > 0 ? q->body.data : "", q->body.len, q->what, "the content", &err) <
-		0) {
+	    digest_check(q->body.len > 0 ? q->body.data : "", q->body.len, q->what, "the content",
+	        &err) < 0) {
 		leave(q, &err, REGISTRY_ANSWERED);
 		return;
 	}
@@ -500,7 +340,7 @@ server_error(struct registry_request *q)
 	char text[220];
 	struct err err;
 
-	explain(q, text, sizeof(text));
+	request_explain(q, text, sizeof(text));
 	err_set(&err, ERR_UNKNOWN, "HTTP %d%s", q->fetch.status, text);
 	registry_unavailable(&err);
 	again_later(q, registry_retry_after_ms(&q->fetch), &err, REGISTRY_SILENT);
@@ -513,7 +353,7 @@ rate_limited(struct registry_request *q)
 	char text[220];
 	struct err err;
 
-	explain(q, text, sizeof(text));
+	request_explain(q, text, sizeof(text));
 	err_set(&err, ERR_RESOURCE_EXHAUSTED, "HTTP 429: the rate limit is reached%s", text);
 	again_later(q, told, &err, REGISTRY_ANSWERED);
 }
@@ -531,14 +371,15 @@ answered(struct registry_request *q)
 	}
 	if (status == 200 || status == 206) {
 		succeed(q);
-	} else if (status == 301 || status == 302 || status == 303 || status == 307 || status == 308) {
+	} else if (status == 301 || status == 302 || status == 303 || status == 307 ||
+	           status == 308) {
 		redirect(q);
 	} else if (status == 401) {
 		unauthorized(q);
 	} else if (status == 403) {
 		denied(q, ERR_PERMISSION_DENIED, "HTTP 403");
 	} else if (status == 404) {
-		explain(q, text, sizeof(text));
+		request_explain(q, text, sizeof(text));
 		err_set(&err, ERR_NOT_FOUND, "not found%s", text);
 		leave(q, &err, REGISTRY_ABSENT);
 	} else if (status == 429) {
@@ -547,7 +388,7 @@ answered(struct registry_request *q)
 		server_error(q);
 	} else {
 		q->no_head = q->head && (status == 405 || status == 501 || status == 400);
-		explain(q, text, sizeof(text));
+		request_explain(q, text, sizeof(text));
 		err_set(&err, ERR_UNKNOWN, "HTTP %d%s", status, text);
 		leave(q, &err, REGISTRY_ANSWERED);
 	}
@@ -563,8 +404,8 @@ other_scheme(struct registry_request *q)
 	if (!h->either || !q->at_home || q->peer->contacted)
 		return false;
 	if (h->https ? f->failure != FETCH_NOT_TLS
-		     : !(f->failure == FETCH_BROKEN && f->status == 0) &&
-		    !(f->failure == FETCH_OK && f->status == 400))
+	             : !(f->failure == FETCH_BROKEN && f->status == 0) &&
+	                   !(f->failure == FETCH_OK && f->status == 400))
 		return false;
 	h->https = !h->https;
 	h->either = false;
@@ -577,7 +418,7 @@ failed(struct registry_request *q)
 {
 	struct err err = q->fetch.err;
 	bool again = q->fetch.failure == FETCH_BROKEN ||
-	    (q->fetch.failure == FETCH_DIAL && (q->peer->contacted || q->got > 0));
+	             (q->fetch.failure == FETCH_DIAL && (q->peer->contacted || q->got > 0));
 
 	if (q->ours) {
 		q->err = err;
@@ -621,7 +462,8 @@ registry_request_start(struct registry_request *q, struct registry *r,
 	peer = able_peer(q, q->first_host);
 	if (peer == NULL)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "%s %.140s: no host of %s may be asked for it", kind_name(q), q->what, r->domain);
+		    "%s %.140s: no host of %s may be asked for it", kind_name(q), q->what,
+		    r->domain);
 	q->done = done;
 	q->err = (struct err){0};
 	q->weight = REGISTRY_SILENT;

@@ -30,13 +30,13 @@ struct registry_request {
 	unsigned first_host; /* start with this one of registry->hosts */
 	/* valid in done() */
 	struct err err;
-	struct buf body;         /* of a collected answer; the caller's to release */
-	char content_type[256];  /* "" when there was none */
+	struct buf body;          /* of a collected answer; the caller's to release */
+	char content_type[256];   /* "" when there was none */
 	char digest[DIGEST_SIZE]; /* Docker-Content-Digest when it is valid, else "" */
-	int64_t length;          /* Content-Length of the answer to HEAD, or -1 */
-	unsigned host;           /* the one that gave it */
-	bool pieced;             /* streamed from more than one answer */
-	bool no_head;            /* the server does not know HEAD: err is set too */
+	int64_t length;           /* Content-Length of the answer to HEAD, or -1 */
+	unsigned host;            /* the one that gave it */
+	bool pieced;              /* streamed from more than one answer */
+	bool no_head;             /* the server does not know HEAD: err is set too */
 	/* valid at any time */
 	uint64_t got; /* bytes of the body delivered */
 	/* private */
@@ -52,14 +52,15 @@ struct registry_request {
 	uint64_t skip;              /* bytes to drop: the server did not honour the range */
 	uint64_t got_before;        /* at the last failure */
 	unsigned hops, tries, generation;
-	bool at_home;    /* the URL is the host's own, not a redirect's target */
+	bool at_home; /* the URL is the host's own, not a redirect's target */
 	bool authorized_once, waiting, ours, deliver, complete;
 	enum registry_weight weight;
 	TAILQ_ENTRY(registry_request) entry;
 };
 
 /* Fails at once (no host may be asked), or calls done() exactly once, from the loop. From on_body
- * nothing of this header may be called; FETCH_ABORT there needs q->err filled, which done() gets. */
+ * nothing of this header may be called; FETCH_ABORT there needs q->err filled, which done() gets.
+ */
 int registry_request_start(struct registry_request *q, struct registry *r,
     void (*done)(struct registry_request *), struct err *err) __attribute__((warn_unused_result));
 
@@ -67,5 +68,11 @@ void registry_request_unpause(struct registry_request *q);
 
 /* End it without done(). Fine after done(). The body is released too. */
 void registry_request_stop(struct registry_request *q);
+
+/* request_body.c, for request.c: of the fetch, and what the registry's own error document says,
+ * made fit for a message (": …", or ""). */
+int request_on_head(struct fetch *f);
+enum fetch_take request_on_body(struct fetch *f, const char *p, size_t n);
+void request_explain(const struct registry_request *q, char *out, size_t size);
 
 #endif

@@ -18,7 +18,7 @@ struct toml {
 	const char *what;
 	unsigned line, depth;
 	json_t *root, *table; /* table: where the present keys go */
-	json_t *closed; /* set of tables that may not be opened again, by path */
+	json_t *closed;       /* set of tables that may not be opened again, by path */
 	struct err *err;
 };
 
@@ -161,7 +161,7 @@ static bool
 is_bare(char c)
 {
 	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-	    c == '_' || c == '-';
+	       c == '_' || c == '-';
 }
 
 /* One part of a key. */

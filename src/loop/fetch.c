@@ -65,10 +65,10 @@ classify(CURLcode rc, const struct fetch *f)
 	case CURLE_SSL_CONNECT_ERROR:
 		/* OpenSSL's words for an answer that is no TLS record */
 		return strstr(f->detail, "wrong version number") != NULL ||
-			strstr(f->detail, "packet length too long") != NULL ||
-			strstr(f->detail, "http request") != NULL
-		    ? FETCH_NOT_TLS
-		    : FETCH_DIAL;
+		               strstr(f->detail, "packet length too long") != NULL ||
+		               strstr(f->detail, "http request") != NULL
+		           ? FETCH_NOT_TLS
+		           : FETCH_DIAL;
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_SSL_CERTPROBLEM:
@@ -124,7 +124,7 @@ on_socket(struct ev_loop *l, ev_io *w, int revents)
 {
 	(void)l;
 	drive(w->fd, (revents & EV_READ ? CURL_CSELECT_IN : 0) |
-		(revents & EV_WRITE ? CURL_CSELECT_OUT : 0));
+	                 (revents & EV_WRITE ? CURL_CSELECT_OUT : 0));
 }
 
 static void
@@ -300,7 +300,7 @@ static void
 set_proxy(CURL *easy, const char *url)
 {
 	const char *proxy = str_starts(url, "https:") ? env_either("HTTPS_PROXY", "https_proxy")
-						      : env_either("HTTP_PROXY", "http_proxy");
+	                                              : env_either("HTTP_PROXY", "http_proxy");
 
 	curl_easy_setopt(easy, CURLOPT_PROXY, fetch_url_is_loopback(url) ? "" : proxy);
 	curl_easy_setopt(easy, CURLOPT_NOPROXY, env_either("NO_PROXY", "no_proxy"));
@@ -344,7 +344,8 @@ set_request(struct fetch *f, const struct fetch_spec *spec)
 		f->slist = curl_slist_append(f->slist, "Expect:");
 		curl_easy_setopt(easy, CURLOPT_POST, 1L);
 		curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)spec->body_len);
-		curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, spec->body_len > 0 ? spec->body : "");
+		curl_easy_setopt(
+		    easy, CURLOPT_COPYPOSTFIELDS, spec->body_len > 0 ? spec->body : "");
 	}
 	curl_easy_setopt(easy, CURLOPT_HTTPHEADER, (struct curl_slist *)f->slist);
 }
@@ -376,15 +377,15 @@ set_behaviour(struct fetch *f, const struct fetch_spec *spec)
 }
 
 int
-fetch_start(struct fetch *f, const struct fetch_spec *spec, void (*done)(struct fetch *),
-    struct err *err)
+fetch_start(
+    struct fetch *f, const struct fetch_spec *spec, void (*done)(struct fetch *), struct err *err)
 {
 	CURLcode rc;
 
 	assert(f->easy == NULL);
 	if (!str_starts(spec->url, "http://") && !str_starts(spec->url, "https://"))
-		return err_set(err, ERR_INVALID_ARGUMENT, "not an http or https URL: '%.200s'",
-		    spec->url);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "not an http or https URL: '%.200s'", spec->url);
 	begin();
 	fetch_release(f);
 	f->easy = curl_easy_init();

@@ -61,21 +61,22 @@ enum fetch_take { FETCH_ABORT = -1, FETCH_TAKEN, FETCH_PAUSE };
 
 struct fetch {
 	/* set before the start, may be NULL */
-	int (*on_head)(struct fetch *); /* status and headers are there; -1 with f->err filled: give up */
+	/* Status and headers are there; -1 with f->err filled: give up. */
+	int (*on_head)(struct fetch *);
 	/* FETCH_PAUSE: take nothing until fetch_unpause(), then these bytes are offered again. */
 	enum fetch_take (*on_body)(struct fetch *, const char *p, size_t n);
 	/* valid in done() */
-	struct err err; /* UNAVAILABLE when the transport failed; ERR_NONE for an answer of any status */
+	struct err err; /* UNAVAILABLE: the transport failed; ERR_NONE: an answer of any status */
 	enum fetch_failure failure;
-	int status;      /* of HTTP; 0: no answer */
-	int64_t length;  /* Content-Length, or -1 */
-	uint64_t taken;  /* bytes of the body that on_body took */
+	int status;     /* of HTTP; 0: no answer */
+	int64_t length; /* Content-Length, or -1 */
+	uint64_t taken; /* bytes of the body that on_body took */
 	/* private */
 	void (*done)(struct fetch *);
-	void *easy;                /* CURL */
-	void *slist;               /* struct curl_slist */
-	struct buf headers;        /* "Name: value\0" each */
-	char *detail;              /* curl's error buffer */
+	void *easy;         /* CURL */
+	void *slist;        /* struct curl_slist */
+	struct buf headers; /* "Name: value\0" each */
+	char *detail;       /* curl's error buffer */
 	struct loop_timer stall;
 	int64_t stall_ms, seen_ms; /* when a byte last came */
 	bool head_done, paused;

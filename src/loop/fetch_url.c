@@ -39,8 +39,8 @@ fetch_url_is_loopback(const char *url)
 	struct in_addr v4;
 
 	return host != NULL &&
-	    (strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
-		(inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127));
+	       (strcasecmp(host, "localhost") == 0 || strcmp(host, "[::1]") == 0 ||
+	           (inet_pton(AF_INET, host, &v4) == 1 && ntohl(v4.s_addr) >> 24 == 127));
 }
 
 bool

@@ -32,7 +32,8 @@ static const struct cred_case {
     {"identity token", {.identity_token = "t"}, CREDENTIAL_IDENTITY, NULL, "t"},
     {"registry token", {.registry_token = "r", .username = "u"}, CREDENTIAL_TOKEN, NULL, "r"},
     {"registry token with CRLF", {.registry_token = "r\r\nX: y"}, -1, NULL, NULL},
-    {"user before identity token", {.username = "u", .identity_token = "t"}, CREDENTIAL_BASIC, "u", ""},
+    {"user before identity token", {.username = "u", .identity_token = "t"}, CREDENTIAL_BASIC, "u",
+        ""},
     {"user with a colon", {.username = "u:v"}, -1, NULL, NULL},
     {"server without a host", {.username = "u", .server_address = "https:///v1"}, -1, NULL, NULL},
     {"server with a user", {.username = "u", .server_address = "x@y"}, -1, NULL, NULL},
@@ -51,8 +52,8 @@ test_credentials(void)
 		int rc = credential_parse(&creds[i].auth, &c, &err);
 
 		if (rc < 0) {
-			ok(creds[i].kind < 0 && err.code == ERR_INVALID_ARGUMENT, "%s: %s", creds[i].what,
-			    err.msg);
+			ok(creds[i].kind < 0 && err.code == ERR_INVALID_ARGUMENT, "%s: %s",
+			    creds[i].what, err.msg);
 			continue;
 		}
 		is_int(c.kind, creds[i].kind, creds[i].what);
@@ -103,8 +104,8 @@ test_applies(void)
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		struct registry_host h = {.authority = (char *)cases[i].authority,
-		    .is_origin = cases[i].origin};
+		struct registry_host h = {
+		    .authority = (char *)cases[i].authority, .is_origin = cases[i].origin};
 		struct pull_auth a = {.username = "u", .server_address = cases[i].server};
 		struct credential c;
 		struct err err;
@@ -126,7 +127,7 @@ static const struct challenge_case {
     {"Basic", CHALLENGE_BASIC, NULL, NULL, NULL},
     {"basic realm=\"x\"", CHALLENGE_BASIC, "x", NULL, NULL},
     {"Bearer realm=\"https://a/t\",service=\"s\",scope=\"repository:x:pull\"", CHALLENGE_BEARER,
-	"https://a/t", "s", "repository:x:pull"},
+        "https://a/t", "s", "repository:x:pull"},
     {"BEARER  Realm = \"a\" , SERVICE=s", CHALLENGE_BEARER, "a", "s", NULL},
     {"Bearer realm=\"a\\\"b\\\\c\"", CHALLENGE_BEARER, "a\"b\\c", NULL, NULL},
     {"Bearer realm=\"\"", CHALLENGE_BEARER, "", NULL, NULL},
@@ -185,23 +186,26 @@ static const struct token_case {
 	const char *authority;
 	const char *url; /* NULL: refused */
 } tokens[] = {
-    {"https://a/t", "s", NULL, true, "q.io", "https://a/t?service=s&scope=repository%3Alib%2Fx%3Apull"},
+    {"https://a/t", "s", NULL, true, "q.io",
+        "https://a/t?service=s&scope=repository%3Alib%2Fx%3Apull"},
     {"https://a/t?k=v", "s p&c", NULL, true, "q.io",
-	"https://a/t?k=v&service=s%20p%26c&scope=repository%3Alib%2Fx%3Apull"},
-    {"https://a/t", NULL, "repository:lib/x:pull,push", true, "q.io", "https://a/t?scope=repository%3Alib%2Fx%3Apull"},
+        "https://a/t?k=v&service=s%20p%26c&scope=repository%3Alib%2Fx%3Apull"},
+    {"https://a/t", NULL, "repository:lib/x:pull,push", true, "q.io",
+        "https://a/t?scope=repository%3Alib%2Fx%3Apull"},
     {"https://a/t", NULL, "repository:proxy/lib/x:pull", true, "q.io",
-	"https://a/t?scope=repository%3Aproxy%2Flib%2Fx%3Apull"},
+        "https://a/t?scope=repository%3Aproxy%2Flib%2Fx%3Apull"},
     {"https://a/t", NULL, "registry:catalog:* repository:lib/x:pull", true, "q.io",
-	"https://a/t?scope=repository%3Alib%2Fx%3Apull"},
+        "https://a/t?scope=repository%3Alib%2Fx%3Apull"},
     {"https://a/t", NULL, "repository:victim/secret:pull", true, "q.io",
-	"https://a/t?scope=repository%3Alib%2Fx%3Apull"},
+        "https://a/t?scope=repository%3Alib%2Fx%3Apull"},
     {"https://a/t", NULL, "repository:evillib/x:pull", true, "q.io",
-	"https://a/t?scope=repository%3Alib%2Fx%3Apull"},
+        "https://a/t?scope=repository%3Alib%2Fx%3Apull"},
     {"https://a/t", NULL, "repository:lib/x:delete", true, "q.io",
-	"https://a/t?scope=repository%3Alib%2Fx%3Apull"},
+        "https://a/t?scope=repository%3Alib%2Fx%3Apull"},
     {"http://a/t", NULL, NULL, true, "q.io", NULL},
     {"http://a/t", NULL, NULL, false, "q.io", "http://a/t?scope=repository%3Alib%2Fx%3Apull"},
-    {"http://a/t", NULL, NULL, true, "localhost:5000", "http://a/t?scope=repository%3Alib%2Fx%3Apull"},
+    {"http://a/t", NULL, NULL, true, "localhost:5000",
+        "http://a/t?scope=repository%3Alib%2Fx%3Apull"},
     {"ftp://a/t", NULL, NULL, false, "q.io", NULL},
     {"file:///etc/passwd", NULL, NULL, false, "q.io", NULL},
     {"a/t", NULL, NULL, true, "q.io", NULL},
@@ -217,7 +221,8 @@ static const struct token_case {
 static void
 test_tokens(void)
 {
-	struct challenge c = {.scheme = CHALLENGE_BEARER, .realm = (char *)"https://a/t", .service = (char *)"s"};
+	struct challenge c = {
+	    .scheme = CHALLENGE_BEARER, .realm = (char *)"https://a/t", .service = (char *)"s"};
 	struct credential basic = {CREDENTIAL_BASIC, (char *)"u&", (char *)"p=", NULL};
 	struct credential identity = {CREDENTIAL_IDENTITY, NULL, (char *)"i+", NULL};
 	struct registry_host h = {.authority = (char *)"q.io", .https = true};
@@ -225,27 +230,37 @@ test_tokens(void)
 	struct err err;
 
 	for (size_t i = 0; i < sizeof(tokens) / sizeof(tokens[0]); i++) {
-		struct challenge t = {CHALLENGE_BEARER, (char *)tokens[i].realm, (char *)tokens[i].service,
-		    (char *)tokens[i].scope};
-		struct registry_host at = {.authority = (char *)tokens[i].authority, .https = tokens[i].https};
+		struct challenge t = {CHALLENGE_BEARER, (char *)tokens[i].realm,
+		    (char *)tokens[i].service, (char *)tokens[i].scope};
+		struct registry_host at = {
+		    .authority = (char *)tokens[i].authority, .https = tokens[i].https};
 
 		if (token_request_build(&t, &at, "lib/x", NULL, false, &r, &err) < 0) {
-			ok(tokens[i].url == NULL && err.code == ERR_PERMISSION_DENIED, "case %zu: %s", i, err.msg);
+			ok(tokens[i].url == NULL && err.code == ERR_PERMISSION_DENIED,
+			    "case %zu: %s", i, err.msg);
 			continue;
 		}
 		is_str(r.url, tokens[i].url, tokens[i].realm);
-		ok(r.authorization == NULL && r.body == NULL && strcmp(r.method, "GET") == 0, "anonymous");
+		ok(r.authorization == NULL && r.body == NULL && strcmp(r.method, "GET") == 0,
+		    "anonymous");
 		token_request_release(&r);
 	}
 	ok(token_request_build(&c, &h, "x", &basic, false, &r, &err) == 0, "with a password");
 	is_str(r.authorization, "Authorization: Basic dSY6cD0=", "by GET");
 	token_request_release(&r);
 	ok(token_request_build(&c, &h, "x", &basic, true, &r, &err) == 0, "with a password");
-	is_str(r.body, "grant_type=password&username=u%26&password=p%3D&service=s&client_id=coracle&scope=repository%3Ax%3Apull", "by POST");
+	is_str(r.body,
+	    "grant_type=password&username=u%26&password=p%3D&service=s&client_id=coracle&scope="
+	    "repository%3Ax%3Apull",
+	    "by POST");
 	is_str(r.url, "https://a/t", "nothing secret is in the URL");
 	token_request_release(&r);
-	ok(token_request_build(&c, &h, "x", &identity, false, &r, &err) == 0, "with an identity token");
-	is_str(r.body, "grant_type=refresh_token&refresh_token=i%2B&service=s&client_id=coracle&scope=repository%3Ax%3Apull", "by POST");
+	ok(token_request_build(&c, &h, "x", &identity, false, &r, &err) == 0,
+	    "with an identity token");
+	is_str(r.body,
+	    "grant_type=refresh_token&refresh_token=i%2B&service=s&client_id=coracle&scope="
+	    "repository%3Ax%3Apull",
+	    "by POST");
 	ok(r.authorization == NULL, "without Authorization");
 	token_request_release(&r);
 }
@@ -281,7 +296,8 @@ test_responses(void)
 	for (int i = 0; i <= TOKEN_MAX; i++)
 		buf_addch(&b, 'a');
 	buf_addstr(&b, "\"}");
-	ok(token_response_parse(b.data, b.len, &err) == NULL, "a token beyond the limit: %s", err.msg);
+	ok(token_response_parse(b.data, b.len, &err) == NULL, "a token beyond the limit: %s",
+	    err.msg);
 	buf_release(&b);
 }
 

@@ -11,40 +11,45 @@
 #define ROOTFS "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:" HEX64 "\"]}"
 
 static const char full[] =
-    "{\"architecture\":\"aarch64\",\"os\":\"Linux\",\"variant\":\"v8\",\"created\":\"2020-01-01T00:00:00Z\","
+    "{\"architecture\":\"aarch64\",\"os\":\"Linux\",\"variant\":\"v8\",\"created\":\"2020-01-01T00:"
+    "00:00Z\","
     "\"author\":\"x\",\"container_config\":{\"Cmd\":[\"y\"]},\"config\":{\"User\":\"1000:50\","
     "\"Env\":[\"PATH=/bin\",\"EMPTY=\",\"NOVALUE\"],\"Entrypoint\":[\"/bin/sh\",\"-c\"],"
     "\"Cmd\":[\"echo \\u00e9\"],\"WorkingDir\":\"/work\",\"StopSignal\":\"SIGINT\","
     "\"Volumes\":{\"/data\":{},\"/b\":{}},\"Labels\":{\"k\":\"v\",\"io.x\":\"\"},"
-    "\"ExposedPorts\":{\"80/tcp\":{}},\"OnBuild\":null}," ROOTFS ",\"history\":[{\"empty_layer\":true}]}";
+    "\"ExposedPorts\":{\"80/tcp\":{}},\"OnBuild\":null}," ROOTFS
+    ",\"history\":[{\"empty_layer\":true}]}";
 
 static const struct bad {
 	const char *what, *doc;
 	enum err_code code;
 } bads[] = {
-    {"empty",                    "",                                                             ERR_INVALID_ARGUMENT},
-    {"no object",                "[]",                                                           ERR_INVALID_ARGUMENT},
-    {"no rootfs",                "{}",                                                           ERR_INVALID_ARGUMENT},
-    {"rootfs null",              "{\"rootfs\":null}",                                            ERR_INVALID_ARGUMENT},
-    {"rootfs of another type",   "{\"rootfs\":{\"type\":\"x\",\"diff_ids\":[]}}",                ERR_INVALID_ARGUMENT},
-    {"diff id a number",         "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[1]}}",          ERR_INVALID_ARGUMENT},
-    {"diff id a path",
-     "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:../../x\"]}}",                     ERR_INVALID_ARGUMENT},
-    {"diff_ids twice",           "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[],\"diff_ids\":[]}}",
-     ERR_INVALID_ARGUMENT},
-    {"Diff_Ids beside it",       "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[],\"Diff_Ids\":[]}}",
-     ERR_INVALID_ARGUMENT},
-    {"config a list",            "{\"config\":[]," ROOTFS "}",                                   ERR_INVALID_ARGUMENT},
-    {"Env an object",            "{\"config\":{\"Env\":{}}," ROOTFS "}",                         ERR_INVALID_ARGUMENT},
-    {"Env of numbers",           "{\"config\":{\"Env\":[1]}," ROOTFS "}",                        ERR_INVALID_ARGUMENT},
-    {"Env without a name",       "{\"config\":{\"Env\":[\"=x\"]}," ROOTFS "}",                   ERR_INVALID_ARGUMENT},
-    {"Cmd with a null",          "{\"config\":{\"Cmd\":[null]}," ROOTFS "}",                     ERR_INVALID_ARGUMENT},
-    {"Cmd with a NUL",           "{\"config\":{\"Cmd\":[\"a\\u0000b\"]}," ROOTFS "}",            ERR_INVALID_ARGUMENT},
-    {"User a number",            "{\"config\":{\"User\":0}," ROOTFS "}",                         ERR_INVALID_ARGUMENT},
-    {"Volumes a list",           "{\"config\":{\"Volumes\":[]}," ROOTFS "}",                     ERR_INVALID_ARGUMENT},
-    {"a label that is a number", "{\"config\":{\"Labels\":{\"a\":1}}," ROOTFS "}",               ERR_INVALID_ARGUMENT},
-    {"os too long",
-     "{\"os\":\"0123456789012345678901234567890123456789\"," ROOTFS "}",                         ERR_INVALID_ARGUMENT},
+    {"empty", "", ERR_INVALID_ARGUMENT},
+    {"no object", "[]", ERR_INVALID_ARGUMENT},
+    {"no rootfs", "{}", ERR_INVALID_ARGUMENT},
+    {"rootfs null", "{\"rootfs\":null}", ERR_INVALID_ARGUMENT},
+    {"rootfs of another type", "{\"rootfs\":{\"type\":\"x\",\"diff_ids\":[]}}",
+        ERR_INVALID_ARGUMENT},
+    {"diff id a number", "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[1]}}",
+        ERR_INVALID_ARGUMENT},
+    {"diff id a path", "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"sha256:../../x\"]}}",
+        ERR_INVALID_ARGUMENT},
+    {"diff_ids twice", "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[],\"diff_ids\":[]}}",
+        ERR_INVALID_ARGUMENT},
+    {"Diff_Ids beside it", "{\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[],\"Diff_Ids\":[]}}",
+        ERR_INVALID_ARGUMENT},
+    {"config a list", "{\"config\":[]," ROOTFS "}", ERR_INVALID_ARGUMENT},
+    {"Env an object", "{\"config\":{\"Env\":{}}," ROOTFS "}", ERR_INVALID_ARGUMENT},
+    {"Env of numbers", "{\"config\":{\"Env\":[1]}," ROOTFS "}", ERR_INVALID_ARGUMENT},
+    {"Env without a name", "{\"config\":{\"Env\":[\"=x\"]}," ROOTFS "}", ERR_INVALID_ARGUMENT},
+    {"Cmd with a null", "{\"config\":{\"Cmd\":[null]}," ROOTFS "}", ERR_INVALID_ARGUMENT},
+    {"Cmd with a NUL", "{\"config\":{\"Cmd\":[\"a\\u0000b\"]}," ROOTFS "}", ERR_INVALID_ARGUMENT},
+    {"User a number", "{\"config\":{\"User\":0}," ROOTFS "}", ERR_INVALID_ARGUMENT},
+    {"Volumes a list", "{\"config\":{\"Volumes\":[]}," ROOTFS "}", ERR_INVALID_ARGUMENT},
+    {"a label that is a number", "{\"config\":{\"Labels\":{\"a\":1}}," ROOTFS "}",
+        ERR_INVALID_ARGUMENT},
+    {"os too long", "{\"os\":\"0123456789012345678901234567890123456789\"," ROOTFS "}",
+        ERR_INVALID_ARGUMENT},
 };
 
 static void
@@ -77,8 +82,9 @@ test_full(void)
 static void
 test_empty(void)
 {
-	static const char doc[] = "{\"config\":{\"Env\":null,\"Cmd\":null,\"Volumes\":null,\"Labels\":null},"
-				  "\"rootfs\":{\"type\":\"layers\"}}";
+	static const char doc[] =
+	    "{\"config\":{\"Env\":null,\"Cmd\":null,\"Volumes\":null,\"Labels\":null},"
+	    "\"rootfs\":{\"type\":\"layers\"}}";
 	struct err err;
 	struct image_config *c = image_config_parse(doc, strlen(doc), &err);
 
@@ -123,19 +129,19 @@ test_uid(void)
 		int64_t uid;
 		const char *name;
 	} users[] = {
-	    {"",                     0,  0,          ""        },
-	    {":",                    0,  0,          ""        },
-	    {"0",                    1,  0,          NULL      },
-	    {"1002",                 1,  1002,       NULL      },
-	    {"1003:100",             1,  1003,       NULL      },
-	    {"www-data",             0,  0,          "www-data"},
-	    {"www-data:100",         0,  0,          "www-data"},
-	    {"2147483647",           1,  2147483647, NULL      },
-	    {"2147483648",           -1, 0,          NULL      },
-	    {"4294967296:0",         -1, 0,          NULL      },
-	    {"18446744073709551616", -1, 0,          NULL      },
-	    {"-1",                   0,  0,          "-1"      },
-	    {"1x",                   0,  0,          "1x"      },
+	    {"", 0, 0, ""},
+	    {":", 0, 0, ""},
+	    {"0", 1, 0, NULL},
+	    {"1002", 1, 1002, NULL},
+	    {"1003:100", 1, 1003, NULL},
+	    {"www-data", 0, 0, "www-data"},
+	    {"www-data:100", 0, 0, "www-data"},
+	    {"2147483647", 1, 2147483647, NULL},
+	    {"2147483648", -1, 0, NULL},
+	    {"4294967296:0", -1, 0, NULL},
+	    {"18446744073709551616", -1, 0, NULL},
+	    {"-1", 0, 0, "-1"},
+	    {"1x", 0, 0, "1x"},
 	};
 
 	for (size_t i = 0; i < sizeof(users) / sizeof(users[0]); i++) {

@@ -13,7 +13,8 @@
 #include "base/xalloc.h"
 #include "tap.h"
 
-/* "https://a/v2 pr o either;…": scheme, authority, path; pull, resolve; origin; either; insecure. */
+/* "https://a/v2 pr o either;…": scheme, authority, path; pull, resolve; origin; either; insecure.
+ */
 static char *
 show(const struct registry_hosts *h)
 {
@@ -22,8 +23,9 @@ show(const struct registry_hosts *h)
 	for (size_t i = 0; i < h->n; i++) {
 		const struct registry_host *x = &h->list[i];
 
-		buf_addf(&b, "%s%s://%s%s %s%s%s%s%s", i > 0 ? ";" : "", x->https ? "https" : "http",
-		    x->authority, x->path, x->caps & HOST_PULL ? "p" : "", x->caps & HOST_RESOLVE ? "r" : "",
+		buf_addf(&b, "%s%s://%s%s %s%s%s%s%s", i > 0 ? ";" : "",
+		    x->https ? "https" : "http", x->authority, x->path,
+		    x->caps & HOST_PULL ? "p" : "", x->caps & HOST_RESOLVE ? "r" : "",
 		    x->is_origin ? "o" : "", x->either ? "e" : "", x->tls.insecure ? "i" : "");
 		if (x->dial_timeout_ms > 0)
 			buf_addf(&b, " %lldms", (long long)x->dial_timeout_ms);
@@ -49,38 +51,45 @@ static const struct good {
     {"q.io", "server = 'm.example:5'", "https://m.example:5/v2 pro"},
     {"q.io", "server = 'http://m.example:5'", "http://m.example:5/v2 pro"},
     {"q.io", "skip_verify = true\n[host.'https://m/']\n[host.'http://n:80/x/']",
-	"https://m/v2 pr;http://n:80/x/v2 pr;https://q.io/v2 proi"},
+        "https://m/v2 pr;http://n:80/x/v2 pr;https://q.io/v2 proi"},
     {"q.io", "[host.'http://n:5']\nskip_verify=true", "https://n:5/v2 prei;https://q.io/v2 pro"},
     {"q.io", "[host.'http://n:80']\nskip_verify=true", "http://n:80/v2 pri;https://q.io/v2 pro"},
     {"q.io", "[host.'http://n']\nskip_verify=false", "https://n/v2 pre;https://q.io/v2 pro"},
-    {"q.io", "[host.'https://m/v2']\n[host.'https://n/a/v2/']", "https://m/v2 pr;https://n/a/v2 pr;https://q.io/v2 pro"},
+    {"q.io", "[host.'https://m/v2']\n[host.'https://n/a/v2/']",
+        "https://m/v2 pr;https://n/a/v2 pr;https://q.io/v2 pro"},
     {"q.io", "[host.'https://m/p']\noverride_path=true\n[host.'https://n']\noverride_path=true",
-	"https://m/p pr;https://n pr;https://q.io/v2 pro"},
-    {"q.io", "[host.z]\ncapabilities=['pull']\n[host.a]\ncapabilities=['resolve','Push','referrers']\n[host.m]\ncapabilities=[]",
-	"https://z/v2 p;https://a/v2 r;https://m/v2 pr;https://q.io/v2 pro"},
-    {"q.io", "dial_timeout='1m1.5s'\n[host.m]\ndial_timeout='200ms'", "https://m/v2 pr 200ms;https://q.io/v2 pro 61500ms"},
+        "https://m/p pr;https://n pr;https://q.io/v2 pro"},
+    {"q.io",
+        "[host.z]\ncapabilities=['pull']\n[host.a]\ncapabilities=['resolve','Push','referrers']\n["
+        "host.m]\ncapabilities=[]",
+        "https://z/v2 p;https://a/v2 r;https://m/v2 pr;https://q.io/v2 pro"},
+    {"q.io", "dial_timeout='1m1.5s'\n[host.m]\ndial_timeout='200ms'",
+        "https://m/v2 pr 200ms;https://q.io/v2 pro 61500ms"},
     {"q.io", "[header]\nA='b'\nX-Y=['1','2']\n[host.m.header]\nAuthorization='Basic x'",
-	"https://m/v2 pr {Authorization: Basic x};https://q.io/v2 pro {A: b} {X-Y: 1} {X-Y: 2}"},
+        "https://m/v2 pr {Authorization: Basic x};https://q.io/v2 pro {A: b} {X-Y: 1} {X-Y: 2}"},
     {"q.io", "capabilities=['pull']", "https://q.io/v2 pro"},
     {"q.io", "server='https://q.io'\ncapabilities=['pull']", "https://q.io/v2 po"},
     {"localhost:5", "server='http://localhost:5'", "http://localhost:5/v2 pro"},
 };
 
 static const char *const bads[] = {"server = 1", "server = 'ftp://x'", "server = 'https://'",
-    "server = 'https://u@h'", "server = 'https://u:p@h'", "server = 'https://h:x'", "server = 'https://h:65536'",
-    "server = 'https://h/a b'", "server = 'https://h/?a'", "server = 'https://h/#a'", "server='https://h/../x'",
-    "server = 'https://h/..'", "server = 'https://h//x'", "server = \"https://h\\r\\nX: y\"", "host = 1",
-    "[host]\nx = 1", "unknown = 1", "skip_verfy = true", "[host.m]\nserver = 'x'", "[host.m]\nrewrite = 1",
-    "skip_verify = 'true'", "override_path = 1", "capabilities = 'pull'", "[host.m]\ncapabilities = 'pull'",
-    "[host.m]\ncapabilities = ['pul']", "[host.m]\ncapabilities = [1]", "dial_timeout = 5", "dial_timeout = '5'",
-    "dial_timeout = ''", "dial_timeout = '-1s'", "dial_timeout = '0s'", "dial_timeout = '1.2.3s'",
-    "dial_timeout = '.s'", "dial_timeout = '1d'", "dial_timeout = '999999h'", "header = 1", "[header]\n'a b' = 'x'",
+    "server = 'https://u@h'", "server = 'https://u:p@h'", "server = 'https://h:x'",
+    "server = 'https://h:65536'", "server = 'https://h/a b'", "server = 'https://h/?a'",
+    "server = 'https://h/#a'", "server='https://h/../x'", "server = 'https://h/..'",
+    "server = 'https://h//x'", "server = \"https://h\\r\\nX: y\"", "host = 1", "[host]\nx = 1",
+    "unknown = 1", "skip_verfy = true", "[host.m]\nserver = 'x'", "[host.m]\nrewrite = 1",
+    "skip_verify = 'true'", "override_path = 1", "capabilities = 'pull'",
+    "[host.m]\ncapabilities = 'pull'", "[host.m]\ncapabilities = ['pul']",
+    "[host.m]\ncapabilities = [1]", "dial_timeout = 5", "dial_timeout = '5'", "dial_timeout = ''",
+    "dial_timeout = '-1s'", "dial_timeout = '0s'", "dial_timeout = '1.2.3s'", "dial_timeout = '.s'",
+    "dial_timeout = '1d'", "dial_timeout = '999999h'", "header = 1", "[header]\n'a b' = 'x'",
     "[header]\n'' = 'x'", "[header]\n'a:' = 'x'", "[header]\na = 1", "[header]\na = [1]",
-    "[header]\na = \"x\\r\\nEvil: y\"", "[header]\na = \"x\\ny\"", "[header]\nHost = 'x'", "[header]\nrange = 'x'",
-    "[header]\ntransfer-encoding = 'chunked'", "ca = 1", "ca = []", "ca = [1]", "ca = '/nonexistent/x'",
-    "ca = '/dev/null'", "ca = 'hosts.toml'", "client = 1", "client = []", "client = ['a','b']",
-    "client = [['a']]", "client = [['a','b','c']]", "client = [[1,2]]", "client = '/nonexistent/x'", "[host.'a b']",
-    "[host.'']", "[host.'https://m.']\n[host.'https://m.']", "not toml"};
+    "[header]\na = \"x\\r\\nEvil: y\"", "[header]\na = \"x\\ny\"", "[header]\nHost = 'x'",
+    "[header]\nrange = 'x'", "[header]\ntransfer-encoding = 'chunked'", "ca = 1", "ca = []",
+    "ca = [1]", "ca = '/nonexistent/x'", "ca = '/dev/null'", "ca = 'hosts.toml'", "client = 1",
+    "client = []", "client = ['a','b']", "client = [['a']]", "client = [['a','b','c']]",
+    "client = [[1,2]]", "client = '/nonexistent/x'", "[host.'a b']", "[host.'']",
+    "[host.'https://m.']\n[host.'https://m.']", "not toml"};
 
 static void
 test_text(const char *dir)
@@ -88,8 +97,8 @@ test_text(const char *dir)
 	for (size_t i = 0; i < sizeof(goods) / sizeof(goods[0]); i++) {
 		struct registry_hosts h = {0};
 		struct err err = {0};
-		int rc = registry_hosts_parse(goods[i].toml, strlen(goods[i].toml), "f", dir, goods[i].domain,
-		    &h, &err);
+		int rc = registry_hosts_parse(
+		    goods[i].toml, strlen(goods[i].toml), "f", dir, goods[i].domain, &h, &err);
 		char *got = rc == 0 ? show(&h) : NULL;
 
 		if (goods[i].toml[0] == '\0' && rc == 0) {
@@ -181,19 +190,25 @@ test_certs(const char *dir)
 	snprintf(dirs, sizeof(dirs), "%s", dir);
 	put(dir, "c.io/hosts.toml", "ca = 'ca.pem'\nclient = [['ca.pem', 'key.pem']]");
 	snprintf(command, sizeof(command),
-	    "cd %s/c.io && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout key.pem -out ca.pem "
-	    "-days 2 2>/dev/null && mkdir ../d.io && cp ca.pem ../d.io/a.crt && cp ca.pem ../d.io/b.cert && "
-	    "cp key.pem ../d.io/b.key", dir);
+	    "cd %s/c.io && openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=x -keyout key.pem "
+	    "-out ca.pem "
+	    "-days 2 2>/dev/null && mkdir ../d.io && cp ca.pem ../d.io/a.crt && cp ca.pem "
+	    "../d.io/b.cert && "
+	    "cp key.pem ../d.io/b.key",
+	    dir);
 	if (!ok(system(command) == 0, "certificates are made"))
 		return;
-	if (ok(registry_hosts_load(dirs, "c.io", &h, &err) == 0, "certificates of hosts.toml %s", err.msg)) {
-		ok(h.list[0].tls.ca_len > 100 && h.list[0].tls.cert_len > 100 && h.list[0].tls.key_len > 100 &&
-			strstr(h.list[0].tls.key, "PRIVATE KEY") != NULL,
+	if (ok(registry_hosts_load(dirs, "c.io", &h, &err) == 0, "certificates of hosts.toml %s",
+	        err.msg)) {
+		ok(h.list[0].tls.ca_len > 100 && h.list[0].tls.cert_len > 100 &&
+		        h.list[0].tls.key_len > 100 &&
+		        strstr(h.list[0].tls.key, "PRIVATE KEY") != NULL,
 		    "are read");
 		registry_hosts_release(&h);
 	}
 	if (ok(registry_hosts_load(dirs, "d.io", &h, &err) == 0, "Docker's layout %s", err.msg)) {
-		ok(h.list[0].tls.ca_len > 100 && h.list[0].tls.cert_len > 100 && h.list[0].tls.key_len > 100,
+		ok(h.list[0].tls.ca_len > 100 && h.list[0].tls.cert_len > 100 &&
+		        h.list[0].tls.key_len > 100,
 		    "is read");
 		registry_hosts_release(&h);
 	}

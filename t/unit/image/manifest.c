@@ -13,7 +13,7 @@
 #define LAYER "{\"mediaType\":\"" MEDIA_OCI_LAYER_GZIP "\",\"digest\":\"" D "\",\"size\":12}"
 #define IMAGE(more) "{\"schemaVersion\":2,\"config\":" CONFIG ",\"layers\":[" LAYER "]" more "}"
 #define ENTRY(type, os, arch, variant)                                                             \
-	"{\"mediaType\":\"" type "\",\"digest\":\"" D "\",\"size\":5,\"platform\":{\"os\":\"" os       \
+	"{\"mediaType\":\"" type "\",\"digest\":\"" D "\",\"size\":5,\"platform\":{\"os\":\"" os   \
 	"\",\"architecture\":\"" arch "\",\"variant\":\"" variant "\"}}"
 #define INDEX(list) "{\"schemaVersion\":2,\"manifests\":[" list "]}"
 #define E(os, arch, variant) ENTRY(MEDIA_OCI_MANIFEST, os, arch, variant)
@@ -30,77 +30,79 @@ static const struct bad {
     {"trailing bytes", IMAGE("") "x", MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"a key twice", IMAGE(",\"layers\":[]"), MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"a key in other case", IMAGE(",\"Layers\":[]"), MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
-    {"image and index at once", IMAGE(",\"manifests\":[]"), MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+    {"image and index at once", IMAGE(",\"manifests\":[]"), MEDIA_OCI_MANIFEST,
+        ERR_INVALID_ARGUMENT},
     {"the same as an index", IMAGE(",\"manifests\":[]"), MEDIA_OCI_INDEX, ERR_INVALID_ARGUMENT},
     {"the same in disguise", IMAGE(",\"MANIFESTS\":[]"), MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
-    {"an index with layers", "{\"schemaVersion\":2,\"manifests\":[],\"layers\":[]}", MEDIA_OCI_INDEX,
-	ERR_INVALID_ARGUMENT},
+    {"an index with layers", "{\"schemaVersion\":2,\"manifests\":[],\"layers\":[]}",
+        MEDIA_OCI_INDEX, ERR_INVALID_ARGUMENT},
     {"an image announced as index", IMAGE(""), MEDIA_OCI_INDEX, ERR_INVALID_ARGUMENT},
     {"an index announced as image", INDEX(""), MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"mediaType against Content-Type", IMAGE(",\"mediaType\":\"" MEDIA_DOCKER_MANIFEST "\""),
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"no type at all", IMAGE(""), NULL, ERR_INVALID_ARGUMENT},
     {"only a generic type", IMAGE(""), "application/json", ERR_INVALID_ARGUMENT},
     {"an unknown type", IMAGE(""), "text/html", ERR_UNIMPLEMENTED},
     {"an unknown mediaType", IMAGE(",\"mediaType\":\"x/y\""), NULL, ERR_UNIMPLEMENTED},
     {"schema 1", "{\"schemaVersion\":1,\"fsLayers\":[]}",
-	"application/vnd.docker.distribution.manifest.v1+prettyjws", ERR_UNIMPLEMENTED},
+        "application/vnd.docker.distribution.manifest.v1+prettyjws", ERR_UNIMPLEMENTED},
     {"schema 1 in disguise", IMAGE(",\"fsLayers\":[]"), MEDIA_OCI_MANIFEST, ERR_UNIMPLEMENTED},
     {"schemaVersion 3", "{\"schemaVersion\":3,\"config\":" CONFIG ",\"layers\":[]}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"schemaVersion as text", "{\"schemaVersion\":\"2\",\"config\":" CONFIG ",\"layers\":[]}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"no config", "{\"schemaVersion\":2,\"layers\":[]}", MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"no layers", "{\"schemaVersion\":2,\"config\":" CONFIG "}", MEDIA_OCI_MANIFEST,
-	ERR_INVALID_ARGUMENT},
+        ERR_INVALID_ARGUMENT},
     {"layers as object", "{\"schemaVersion\":2,\"config\":" CONFIG ",\"layers\":{}}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"a layer that is a number", "{\"schemaVersion\":2,\"config\":" CONFIG ",\"layers\":[1]}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"a digest that is a path",
-	"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG
-	"\",\"digest\":\"sha256:../../x\",\"size\":1},\"layers\":[]}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG
+        "\",\"digest\":\"sha256:../../x\",\"size\":1},\"layers\":[]}",
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"a digest of an unknown algorithm",
-	"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG
-	"\",\"digest\":\"md5:0123\",\"size\":1},\"layers\":[]}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG
+        "\",\"digest\":\"md5:0123\",\"size\":1},\"layers\":[]}",
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"no digest",
-	"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG
-	"\",\"size\":1},\"layers\":[]}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG
+        "\",\"size\":1},\"layers\":[]}",
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"no size",
-	"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D
-	"\"},\"layers\":[]}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D
+        "\"},\"layers\":[]}",
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"a negative size",
-	"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D
-	"\",\"size\":-1},\"layers\":[]}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D
+        "\",\"size\":-1},\"layers\":[]}",
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"a size of fractions",
-	"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D
-	"\",\"size\":1.5},\"layers\":[]}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D
+        "\",\"size\":1.5},\"layers\":[]}",
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"a size beyond reason",
-	"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D
-	"\",\"size\":9223372036854775807},\"layers\":[]}",
-	MEDIA_OCI_MANIFEST, ERR_RESOURCE_EXHAUSTED},
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D
+        "\",\"size\":9223372036854775807},\"layers\":[]}",
+        MEDIA_OCI_MANIFEST, ERR_RESOURCE_EXHAUSTED},
     {"a size that overflows",
-	"{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D
-	"\",\"size\":92233720368547758070},\"layers\":[]}",
-	MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
+        "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"" MEDIA_OCI_CONFIG "\",\"digest\":\"" D
+        "\",\"size\":92233720368547758070},\"layers\":[]}",
+        MEDIA_OCI_MANIFEST, ERR_INVALID_ARGUMENT},
     {"a NUL in a key", "{\"schemaVersion\":2,\"a\\u0000b\":1}", MEDIA_OCI_MANIFEST,
-	ERR_INVALID_ARGUMENT},
+        ERR_INVALID_ARGUMENT},
     {"broken UTF-8", "{\"schemaVersion\":2,\"a\":\"\xff\"}", MEDIA_OCI_MANIFEST,
-	ERR_INVALID_ARGUMENT},
+        ERR_INVALID_ARGUMENT},
     {"an index without manifests", "{\"schemaVersion\":2,\"manifests\":null}", MEDIA_OCI_INDEX,
-	ERR_INVALID_ARGUMENT},
+        ERR_INVALID_ARGUMENT},
     {"a platform that is a list",
-	INDEX("{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"" D "\",\"size\":1,\"platform\":[]}"),
-	MEDIA_OCI_INDEX, ERR_INVALID_ARGUMENT},
+        INDEX("{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"" D
+              "\",\"size\":1,\"platform\":[]}"),
+        MEDIA_OCI_INDEX, ERR_INVALID_ARGUMENT},
     {"a platform longer than any",
-	INDEX(E("linux", "a0123456789012345678901234567890123456789", "")), MEDIA_OCI_INDEX,
-	ERR_INVALID_ARGUMENT},
+        INDEX(E("linux", "a0123456789012345678901234567890123456789", "")), MEDIA_OCI_INDEX,
+        ERR_INVALID_ARGUMENT},
 };
 
 static struct manifest *
@@ -188,7 +190,8 @@ test_image(void)
 	m = parse(typed, "application/octet-stream", &err);
 	ok(m != NULL, "the same behind a generic Content-Type");
 	manifest_free(m);
-	m = parse("{\"schemaVersion\":2,\"config\":" CONFIG ",\"layers\":[]}", MEDIA_OCI_MANIFEST, &err);
+	m = parse(
+	    "{\"schemaVersion\":2,\"config\":" CONFIG ",\"layers\":[]}", MEDIA_OCI_MANIFEST, &err);
 	ok(m != NULL && m->n_layers == 0, "an image without layers");
 	manifest_free(m);
 }
@@ -199,10 +202,10 @@ test_check_image(void)
 	static const struct {
 		const char *config, *layer, *says;
 	} kinds[] = {
-	    {"application/vnd.oci.empty.v1+json",           MEDIA_OCI_LAYER,                       "artifact" },
-	    {"application/vnd.cncf.helm.config.v1+json",    MEDIA_OCI_LAYER,                       "artifact" },
-	    {MEDIA_OCI_CONFIG,                              MEDIA_OCI_LAYER_GZIP "+encrypted",     "encrypted"},
-	    {MEDIA_DOCKER_CONFIG,                           "text/plain",                          "text/plain"},
+	    {"application/vnd.oci.empty.v1+json", MEDIA_OCI_LAYER, "artifact"},
+	    {"application/vnd.cncf.helm.config.v1+json", MEDIA_OCI_LAYER, "artifact"},
+	    {MEDIA_OCI_CONFIG, MEDIA_OCI_LAYER_GZIP "+encrypted", "encrypted"},
+	    {MEDIA_DOCKER_CONFIG, "text/plain", "text/plain"},
 	};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -212,12 +215,13 @@ test_check_image(void)
 
 		buf_addf(&b,
 		    "{\"schemaVersion\":2,\"config\":{\"mediaType\":\"%s\",\"digest\":\"" D
-		    "\",\"size\":1},\"layers\":[{\"mediaType\":\"%s\",\"digest\":\"" D "\",\"size\":1}]}",
+		    "\",\"size\":1},\"layers\":[{\"mediaType\":\"%s\",\"digest\":\"" D
+		    "\",\"size\":1}]}",
 		    kinds[i].config, kinds[i].layer);
 		m = parse(b.data, MEDIA_OCI_MANIFEST, &err);
 		if (ok(m != NULL, "manifest of %s parses", kinds[i].config))
 			ok(manifest_check_image(m, &err) < 0 && err.code == ERR_UNIMPLEMENTED &&
-				strstr(err.msg, kinds[i].says) != NULL,
+			        strstr(err.msg, kinds[i].says) != NULL,
 			    "but is no image: %s", err.msg);
 		manifest_free(m);
 		buf_release(&b);
@@ -234,7 +238,8 @@ static const struct choice {
     {"linux/amd64", INDEX(E("linux", "amd64", "v3") "," E("linux", "amd64", "v1")), 1},
     {"linux/amd64", INDEX(E("linux", "amd64", "v3")), -1},
     {"linux/amd64/v3",
-	INDEX(E("linux", "amd64", "") "," E("linux", "amd64", "v2") "," E("linux", "amd64", "v4")), 1},
+        INDEX(E("linux", "amd64", "") "," E("linux", "amd64", "v2") "," E("linux", "amd64", "v4")),
+        1},
     {"linux/amd64", INDEX(E("linux", "386", "") "," E("linux", "amd64", "")), 1},
     {"linux/amd64", INDEX(E("linux", "386", "")), 0},
     {"linux/amd64", INDEX(E("linux", "amd64", "") "," E("linux", "amd64", "")), 0},
@@ -249,10 +254,11 @@ static const struct choice {
     {"linux/aarch64", INDEX(E("linux", "arm64", "v9") "," E("linux", "arm64", "")), 1},
     {"linux/riscv64", INDEX(E("linux", "riscv64", "")), 0},
     {"linux/amd64",
-	INDEX("{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"" D "\",\"size\":1}"), 0},
+        INDEX("{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"" D "\",\"size\":1}"), 0},
     {"linux/amd64",
-	INDEX("{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"" D "\",\"size\":1},"
-	      E("linux", "amd64", "")), 1},
+        INDEX("{\"mediaType\":\"" MEDIA_OCI_MANIFEST "\",\"digest\":\"" D
+              "\",\"size\":1}," E("linux", "amd64", "")),
+        1},
     {"linux/amd64", INDEX(ENTRY("text/plain", "linux", "amd64", "")), -1},
     {"linux/amd64", INDEX(ENTRY(MEDIA_OCI_INDEX, "linux", "amd64", "")), 0},
 };
@@ -267,13 +273,14 @@ test_choose(void)
 		struct err err;
 
 		m = parse(choices[i].index, MEDIA_OCI_INDEX, &err);
-		if (!ok(m != NULL && platform_parse(choices[i].want, &want, &err) == 0, "index %zu", i))
+		if (!ok(m != NULL && platform_parse(choices[i].want, &want, &err) == 0, "index %zu",
+		        i))
 			continue;
 		e = manifest_choose(m, &want, &err);
 		is_int(e != NULL ? e - m->entries : -1, choices[i].at, choices[i].want);
 		if (e == NULL)
-			ok(err.code == ERR_NOT_FOUND && strstr(err.msg, choices[i].want) != NULL, "%s",
-			    err.msg);
+			ok(err.code == ERR_NOT_FOUND && strstr(err.msg, choices[i].want) != NULL,
+			    "%s", err.msg);
 		manifest_free(m);
 	}
 }
@@ -281,8 +288,8 @@ test_choose(void)
 static void
 test_platform(void)
 {
-	static const char *const bad[] = {"/", "linux/", "/amd64", "linux//v7", "a/b/c/d", "linux/a b",
-	    "linux/0123456789012345678901234567890123", "linux/arm/v7890123456789012"};
+	static const char *const bad[] = {"/", "linux/", "/amd64", "linux//v7", "a/b/c/d",
+	    "linux/a b", "linux/0123456789012345678901234567890123", "linux/arm/v7890123456789012"};
 	struct platform p;
 	struct err err;
 	char text[100];

@@ -19,14 +19,14 @@ static const struct good {
     {"busybox:1.36", "docker.io/library/busybox", "1.36", NULL, "docker.io/library/busybox:1.36"},
     {"user/app", "docker.io/user/app", "latest", NULL, "docker.io/user/app:latest"},
     {"docker.io/busybox", "docker.io/library/busybox", "latest", NULL,
-	"docker.io/library/busybox:latest"},
+        "docker.io/library/busybox:latest"},
     {"index.docker.io/a/b:c", "docker.io/a/b", "c", NULL, "docker.io/a/b:c"},
     {"localhost/x", "localhost/x", "latest", NULL, "localhost/x:latest"},
     {"localhost:5000/x", "localhost:5000/x", "latest", NULL, "localhost:5000/x:latest"},
     {"localhost:5000", "docker.io/library/localhost", "5000", NULL,
-	"docker.io/library/localhost:5000"},
+        "docker.io/library/localhost:5000"},
     {"registry.example:5000/a/b/c:T_1.-x", "registry.example:5000/a/b/c", "T_1.-x", NULL,
-	"registry.example:5000/a/b/c:T_1.-x"},
+        "registry.example:5000/a/b/c:T_1.-x"},
     {"127.0.0.1:80/x", "127.0.0.1:80/x", "latest", NULL, "127.0.0.1:80/x:latest"},
     {"[::1]:5000/x:y", "[::1]:5000/x", "y", NULL, "[::1]:5000/x:y"},
     {"[fe80::1]/x", "[fe80::1]/x", "latest", NULL, "[fe80::1]/x:latest"},
@@ -43,9 +43,9 @@ static const char *const bads[] = {"", ":tag", "@" SHA256, "Busybox", "a/B", "/x
     "x: t", "x:a/b:", "x y", "x\n", "x\ty", "x@", "x@sha256:", "x@sha256:../../etc", "x@md5:0123",
     "x@sha256:0123", "x@SHA256:" HEX64, "x@" SHA256 "0", "x@" SHA256 "@" SHA256,
     "x@sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef", HEX64,
-    HEX64 ":latest", "http://q.io/x", "q.io:/x", "q.io:port/x", "q.io:99999999999/x", "q.io:65536/x",
-    "-q.io/x", "q-.io/x", "q..io/x", "[::1/x", "[]/x", "::1/x", "[::1]5000/x", "user@q.io/x", "x?y",
-    "x#y", "x%2fy", "q.io/\xc3\xa9", "docker.io/", "q.io/x:\xff"};
+    HEX64 ":latest", "http://q.io/x", "q.io:/x", "q.io:port/x", "q.io:99999999999/x",
+    "q.io:65536/x", "-q.io/x", "q-.io/x", "q..io/x", "[::1/x", "[]/x", "::1/x", "[::1]5000/x",
+    "user@q.io/x", "x?y", "x#y", "x%2fy", "q.io/\xc3\xa9", "docker.io/", "q.io/x:\xff"};
 
 static void
 test_good(void)
@@ -124,7 +124,7 @@ test_parts(void)
 	image_ref_release(&ref);
 	ok(image_id_like(SHA256) && image_id_like(HEX64) && image_id_like("abc"), "ids");
 	ok(!image_id_like("ab") && !image_id_like("") && !image_id_like("xyz") &&
-		!image_id_like(HEX64 "0") && !image_id_like("sha512:abc") && !image_id_like("ABC"),
+	        !image_id_like(HEX64 "0") && !image_id_like("sha512:abc") && !image_id_like("ABC"),
 	    "no ids");
 }
 
@@ -147,12 +147,14 @@ test_digest(void)
 	    "2192992a274fc1a836ba3c23a3feebbd454d4423643ce80e2a9ac94fa54ca49f",
 	    "SHA-512 of abc");
 	ok(digest_check("abc", 3, out, "x", &err) == 0, "digest_check agrees");
-	ok(digest_check("abd", 3, out, "x", &err) < 0 && err.code == ERR_DATA_LOSS, "and disagrees");
+	ok(digest_check("abd", 3, out, "x", &err) < 0 && err.code == ERR_DATA_LOSS,
+	    "and disagrees");
 	ok(digest_begin(&d, "md5", &err) < 0 && digest_begin(&d, "", &err) < 0 &&
-		digest_begin(&d, "sha25", &err) < 0 && digest_begin(&d, "sha2566", &err) < 0,
+	        digest_begin(&d, "sha25", &err) < 0 && digest_begin(&d, "sha2566", &err) < 0,
 	    "unknown algorithms");
 	ok(!digest_valid(NULL) && !digest_valid("") && !digest_valid("sha256") &&
-		!digest_valid(HEX64) && !digest_valid(SHA256 "\n") && !digest_valid("sha512:" HEX64),
+	        !digest_valid(HEX64) && !digest_valid(SHA256 "\n") &&
+	        !digest_valid("sha512:" HEX64),
 	    "invalid digests");
 }
 

@@ -55,7 +55,8 @@ answer(int fd, const char *request)
 	char head[100];
 
 	if (strstr(request, " /hello ") != NULL) {
-		say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A:  one \r\nx-a:two\r\nEmpty:\r\n\r\n");
+		say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-A:  one "
+		        "\r\nx-a:two\r\nEmpty:\r\n\r\n");
 		if (strncmp(request, "HEAD", 4) != 0)
 			say(fd, "hello");
 	} else if (strstr(request, " /missing ") != NULL) {
@@ -67,8 +68,8 @@ answer(int fd, const char *request)
 		say(fd, request);
 	} else if (strstr(request, " /continue ") != NULL) {
 		say(fd, "HTTP/1.1 103 Early Hints\r\nX-A: early\r\n\r\n"
-			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: late\r\n\r\n"
-			"3\r\nabc\r\n0\r\nX-Trailer: t\r\n\r\n");
+		        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX-A: late\r\n\r\n"
+		        "3\r\nabc\r\n0\r\nX-Trailer: t\r\n\r\n");
 	} else if (strstr(request, " /redirect ") != NULL) {
 		say(fd, "HTTP/1.1 302 Found\r\nLocation: /hello\r\nContent-Length: 0\r\n\r\n");
 	} else if (strstr(request, " /drop ") != NULL) {
@@ -277,11 +278,14 @@ test_answers(void)
 	is_str(fetch_header(&p.fetch, "X-Trailer", 0), NULL, "trailers do not");
 	ok(p.fetch.length == -1 && p.body.len == 3, "chunked");
 	end(&p);
-	get(&p, "/echo", &(struct fetch_spec){.method = "POST", .body = "a=b", .body_len = 3,
-			     .headers = headers});
+	get(&p, "/echo",
+	    &(struct fetch_spec){
+	        .method = "POST", .body = "a=b", .body_len = 3, .headers = headers});
 	ok(strncmp(p.body.data, "POST /echo HTTP/1.1\r\n", 21) == 0 &&
-		strstr(p.body.data, "X-Mine: yes\r\n") != NULL && strstr(p.body.data, "\r\n\r\na=b") != NULL &&
-		strstr(p.body.data, "Expect") == NULL && strstr(p.body.data, "User-Agent: coracle/") != NULL,
+	        strstr(p.body.data, "X-Mine: yes\r\n") != NULL &&
+	        strstr(p.body.data, "\r\n\r\na=b") != NULL &&
+	        strstr(p.body.data, "Expect") == NULL &&
+	        strstr(p.body.data, "User-Agent: coracle/") != NULL,
 	    "POST");
 	end(&p);
 }
@@ -292,12 +296,14 @@ test_refusals(void)
 	struct probe p = {.refuse_head = true};
 
 	get(&p, "/hello", NULL);
-	ok(p.fetch.failure == FETCH_REFUSED && p.fetch.err.code == ERR_OUT_OF_RANGE && p.body.len == 0,
+	ok(p.fetch.failure == FETCH_REFUSED && p.fetch.err.code == ERR_OUT_OF_RANGE &&
+	        p.body.len == 0,
 	    "on_head refuses");
 	end(&p);
 	p.refuse_body = true;
 	get(&p, "/big", NULL);
-	ok(p.fetch.failure == FETCH_REFUSED && p.fetch.err.code == ERR_OUT_OF_RANGE, "on_body refuses");
+	ok(p.fetch.failure == FETCH_REFUSED && p.fetch.err.code == ERR_OUT_OF_RANGE,
+	    "on_body refuses");
 	end(&p);
 	get(&p, "/headers", NULL);
 	ok(p.fetch.err.code == ERR_UNAVAILABLE && strstr(p.fetch.err.msg, "too long") != NULL,
@@ -358,11 +364,13 @@ test_failures(void)
 	struct err err;
 
 	get(&p, "/drop", NULL);
-	ok(p.fetch.failure == FETCH_BROKEN && p.fetch.err.code == ERR_UNAVAILABLE && p.fetch.taken == 10,
+	ok(p.fetch.failure == FETCH_BROKEN && p.fetch.err.code == ERR_UNAVAILABLE &&
+	        p.fetch.taken == 10,
 	    "a body that breaks off: %s", p.fetch.err.msg);
 	end(&p);
 	get(&p, "/close", NULL);
-	ok(p.fetch.failure == FETCH_BROKEN && p.fetch.status == 0, "no answer: %s", p.fetch.err.msg);
+	ok(p.fetch.failure == FETCH_BROKEN && p.fetch.status == 0, "no answer: %s",
+	    p.fetch.err.msg);
 	end(&p);
 	get(&p, "/garbage", NULL);
 	ok(p.fetch.failure == FETCH_BROKEN, "not HTTP: %s", p.fetch.err.msg);
@@ -385,7 +393,8 @@ test_failures(void)
 	dead.dial_timeout_ms = 200;
 	if (start(&p, &dead) == 0)
 		spin(5000);
-	ok(p.done == 1 && p.fetch.failure == FETCH_DIAL, "no handshake in time: %s", p.fetch.err.msg);
+	ok(p.done == 1 && p.fetch.failure == FETCH_DIAL, "no handshake in time: %s",
+	    p.fetch.err.msg);
 	end(&p);
 	close(fd);
 	dead = (struct fetch_spec){.method = "GET", .url = "http://no.such.host.invalid/"};
@@ -395,16 +404,18 @@ test_failures(void)
 	end(&p);
 	tls.ca = "garbage";
 	tls.ca_len = 7;
-	dead = (struct fetch_spec){.method = "GET", .url = https, .tls = &tls, .dial_timeout_ms = 500};
+	dead =
+	    (struct fetch_spec){.method = "GET", .url = https, .tls = &tls, .dial_timeout_ms = 500};
 	if (start(&p, &dead) == 0)
 		spin(5000);
 	ok(p.done == 1 && p.fetch.failure == FETCH_CERT, "a CA that is none: %s", p.fetch.err.msg);
 	end(&p);
 	dead = (struct fetch_spec){.method = "GET", .url = "file:///etc/passwd"};
-	ok(fetch_start(&p.fetch, &dead, on_done, &err) < 0 && err.code == ERR_INVALID_ARGUMENT, "file:");
+	ok(fetch_start(&p.fetch, &dead, on_done, &err) < 0 && err.code == ERR_INVALID_ARGUMENT,
+	    "file:");
 	dead.url = "http://u:p@127.0.0.1/";
 	ok(fetch_start(&p.fetch, &dead, on_done, &err) < 0 ||
-		(spin(1000), p.done == 1 && p.fetch.failure != FETCH_OK),
+	        (spin(1000), p.done == 1 && p.fetch.failure != FETCH_OK),
 	    "a user name in the URL is refused");
 	end(&p);
 }
@@ -450,7 +461,7 @@ test_proxy(void)
 	if (start(&p, &spec) == 0)
 		spin(5000);
 	ok(p.done == 1 && p.body.data != NULL &&
-		strncmp(p.body.data, "GET http://registry.example/echo HTTP/1.1", 41) == 0,
+	        strncmp(p.body.data, "GET http://registry.example/echo HTTP/1.1", 41) == 0,
 	    "through the proxy");
 	end(&p);
 	setenv("http_proxy", "http://127.0.0.1:1", 1);
@@ -504,10 +515,13 @@ test_urls(void)
 		is_str(got, joins[i].want, joins[i].location);
 	}
 	for (size_t i = 0; i < ARRAY_SIZE(origins); i++)
-		is_int(fetch_url_same_origin(origins[i].a, origins[i].b), origins[i].same, origins[i].b);
-	ok(fetch_url_is_loopback("http://localhost:5/") && fetch_url_is_loopback("https://127.9.9.9/x") &&
-		fetch_url_is_loopback("http://[::1]/") && !fetch_url_is_loopback("http://127.evil/") &&
-		!fetch_url_is_loopback("http://localhost.evil/") && !fetch_url_is_loopback("junk"),
+		is_int(fetch_url_same_origin(origins[i].a, origins[i].b), origins[i].same,
+		    origins[i].b);
+	ok(fetch_url_is_loopback("http://localhost:5/") &&
+	        fetch_url_is_loopback("https://127.9.9.9/x") &&
+	        fetch_url_is_loopback("http://[::1]/") &&
+	        !fetch_url_is_loopback("http://127.evil/") &&
+	        !fetch_url_is_loopback("http://localhost.evil/") && !fetch_url_is_loopback("junk"),
 	    "loopback");
 }
 
