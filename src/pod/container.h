@@ -65,6 +65,7 @@ struct container {
 	char *log_path;  /* absolute; NULL: no log */
 
 	/* The process, while there is one. */
+	bool kept; /* recovery: the keeper has it, and will tell its exit */
 	pid_t pid;
 	int pidfd;
 	int tty_fd;   /* master side of its terminal; -1: none */

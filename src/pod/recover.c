@@ -248,7 +248,8 @@ match_process(const Coracle__Launch__Process *p)
 		record_exit(c, p->exit);
 		keeping_forget(p->id);
 	} else if (c != NULL && (c->state == CONTAINER_CREATED || c->state == CONTAINER_RUNNING)) {
-		/* Its own child, not reaped yet: the pid is still its. */
+		/* It may be dying: without a pidfd it stays running until the keeper tells its exit. */
+		c->kept = true;
 		resume_running(c, p->pid, (int)syscall(SYS_pidfd_open, p->pid, 0));
 		keeping_refresh(c);
 	} else {
@@ -267,7 +268,7 @@ find_lost(void)
 	TAILQ_FOREACH(c, &node.containers, all) {
 		int pidfd;
 
-		if (c->state != CONTAINER_RUNNING || c->pidfd >= 0)
+		if (c->state != CONTAINER_RUNNING || c->kept)
 			continue;
 		pidfd = open_process(c, c->pid);
 		if (pidfd >= 0) {
