@@ -88,7 +88,7 @@ upgrade_seal_program(int program_fd, struct err *err)
 			return err_errno(err, "copy the program");
 		at += n;
 	}
-	if (fchmod(fd, 0500) < 0 || fcntl(fd, F_ADD_SEALS, ALL_SEALS) < 0)
+	if (fchmod(fd, 0555) < 0 || fcntl(fd, F_ADD_SEALS, ALL_SEALS) < 0)
 		return err_errno(err, "seal the program");
 	return take_fd(fd);
 }
