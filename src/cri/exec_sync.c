@@ -14,6 +14,17 @@ struct exec_call {
 	struct grpc_call *call;
 };
 
+/* Both together must fit into a message: each may have half of it, and what the other leaves. */
+static void
+share_message(size_t out, size_t err, size_t *ret_out, size_t *ret_err)
+{
+	const size_t all = EXEC_SYNC_MAX;
+	size_t least_err = MIN(err, all / 2);
+
+	*ret_out = MIN(out, all - least_err);
+	*ret_err = MIN(err, all - *ret_out);
+}
+
 static void
 on_done(struct exec_sync *x)
 {
@@ -25,10 +36,8 @@ on_done(struct exec_sync *x)
 	} else {
 		m.exit_code = x->exit_code;
 		m.stdout.data = (uint8_t *)x->out.data.data;
-		m.stdout.len = x->out.data.len;
 		m.stderr.data = (uint8_t *)x->err_out.data.data;
-		/* Both together must fit into a message. */
-		m.stderr.len = MIN(x->err_out.data.len, (size_t)EXEC_SYNC_MAX - m.stdout.len);
+		share_message(x->out.data.len, x->err_out.data.len, &m.stdout.len, &m.stderr.len);
 		grpc_reply(e->call, &m.base);
 	}
 	exec_sync_release(x);
