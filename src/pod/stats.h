@@ -48,6 +48,7 @@ struct stats_target {
 	int64_t links_wall_ns, links_mono_ns;
 	uint64_t upper_bytes, upper_inodes;
 	int64_t upper_wall_ns, upper_mono_ns; /* 0: not measured yet */
+	int64_t sampled_ms; /* loop_now_ms() scale */
 	uint64_t serial;
 };
 
