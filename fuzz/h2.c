@@ -76,8 +76,10 @@ stream(struct grpc_call *call, const ProtobufCMessage *request)
 		grpc_send(call, &rs.base);
 }
 
-static const struct grpc_method m_echo = {"Unary", &coracle__test__echo_request__descriptor, echo, 0};
-static const struct grpc_method m_slow = {"Slow", &coracle__test__slow_request__descriptor, park, 0};
+static const struct grpc_method m_echo = {
+    "Unary", &coracle__test__echo_request__descriptor, echo, 0};
+static const struct grpc_method m_slow = {
+    "Slow", &coracle__test__slow_request__descriptor, park, 0};
 static const struct grpc_method m_stream = {
     "Stream", &coracle__test__stream_request__descriptor, stream, GRPC_STREAM};
 static const struct grpc_method *const methods[] = {&m_echo, &m_slow, &m_stream};
@@ -125,8 +127,13 @@ static struct h2_owner client_owner;
 static void
 open_client(int fd)
 {
-	static const struct h2_field fields[] = {{H2_METHOD, "POST"}, {H2_SCHEME, "http"},
-	    {H2_PATH, "/a/b"}, {H2_AUTHORITY, "x"}, {H2_CONTENT_TYPE, "application/grpc"}};
+	static const struct h2_field fields[] = {
+	    {H2_METHOD,       "POST"            },
+	    {H2_SCHEME,       "http"            },
+	    {H2_PATH,         "/a/b"            },
+	    {H2_AUTHORITY,    "x"               },
+	    {H2_CONTENT_TYPE, "application/grpc"},
+	};
 
 	h2_conn_new(&client_host, fd, &client_owner);
 	for (size_t i = 0; i < CLIENT_STREAMS; i++) {

@@ -110,7 +110,7 @@ def describe(m, f):
 
 want = collections.defaultdict(list)
 for name, number, label, type_, field, wire, oneof, options in table["FIELD"]:
-    want[name].append((int(number), label, type_.split(".")[-1], field, wire, "deprecated" in options))
+    want[name].append((int(number), label, type_.split(".")[-1], field, wire))
 for (name,) in table["EMPTY"]:
     want[name] = []
 is_(sorted(messages), sorted(want), "the messages")
@@ -121,7 +121,7 @@ for name in sorted(want):
     got = []
     for f in m.field if m else ():
         label, type_, wire = describe(m, f)
-        got.append((f.number, label, type_.split(".")[-1], f.name, wire, f.options.deprecated))
+        got.append((f.number, label, type_.split(".")[-1], f.name, wire))
         n_fields += 1
     is_(sorted(got), sorted(want[name]), name)
 is_(n_fields, int(counts["fields"]), "all %s fields" % counts["fields"])

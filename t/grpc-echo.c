@@ -42,7 +42,8 @@ unary(struct grpc_call *call, const ProtobufCMessage *request)
 	}
 	rs->text = rq->text;
 	rs->n_labels = rq->n_labels;
-	rs->labels = arena_array(&call->arena, Coracle__Test__EchoResponse__LabelsEntry *, rq->n_labels);
+	rs->labels =
+	    arena_array(&call->arena, Coracle__Test__EchoResponse__LabelsEntry *, rq->n_labels);
 	for (size_t i = 0; i < rq->n_labels; i++) {
 		rs->labels[i] = grpc_new(call, Coracle__Test__EchoResponse__LabelsEntry,
 		    coracle__test__echo_response__labels_entry__init);
@@ -144,7 +145,7 @@ on_slow_done(struct op *op)
 	counters.ended++;
 	counters.cancelled += op->err.code == ERR_CANCELLED;
 	counters.expired += op->err.code == ERR_DEADLINE_EXCEEDED;
-	rs.text = (char *)(uintptr_t)"slept";
+	rs.text = (char *)(uintptr_t) "slept";
 	if (op->err.code != ERR_NONE)
 		grpc_fail(s->call, &op->err);
 	else
@@ -266,11 +267,14 @@ stream(struct grpc_call *call, const ProtobufCMessage *request)
 
 /* ---------------------------------------------------------------------------------------------- */
 
-static const struct grpc_method m_unary = {"Unary", &coracle__test__echo_request__descriptor, unary, 0};
+static const struct grpc_method m_unary = {
+    "Unary", &coracle__test__echo_request__descriptor, unary, 0};
 static const struct grpc_method m_stream = {
     "Stream", &coracle__test__stream_request__descriptor, stream, GRPC_STREAM};
-static const struct grpc_method m_slow = {"Slow", &coracle__test__slow_request__descriptor, slow, 0};
-static const struct grpc_method m_fail = {"Fail", &coracle__test__fail_request__descriptor, fail, 0};
+static const struct grpc_method m_slow = {
+    "Slow", &coracle__test__slow_request__descriptor, slow, 0};
+static const struct grpc_method m_fail = {
+    "Fail", &coracle__test__fail_request__descriptor, fail, 0};
 static const struct grpc_method m_counters = {
     "Counters", &coracle__test__counters_request__descriptor, read_counters, GRPC_EARLY};
 static const struct grpc_method m_set_ready = {

@@ -53,7 +53,8 @@ grant_windows(struct peer *p)
 	}
 }
 
-/* The rest of a message larger than a stream's first window: one after another, as memory allows. */
+/* The rest of a message larger than a stream's first window: one after another, as memory
+ * allows. */
 static void
 ask_window(struct call *call)
 {
@@ -121,7 +122,9 @@ static void
 send_head(struct call *call)
 {
 	static const struct h2_field fields[] = {
-	    {H2_STATUS, "200"}, {H2_CONTENT_TYPE, "application/grpc"}};
+	    {H2_STATUS,       "200"             },
+	    {H2_CONTENT_TYPE, "application/grpc"},
+	};
 
 	if (!call->head_sent)
 		h2_head(&call->s, fields, ARRAY_SIZE(fields));
@@ -208,7 +211,8 @@ on_deadline(struct loop_timer *t)
 	struct call *call = container_of(t, struct call, deadline);
 
 	if (!call->running) {
-		refuse(call, ERR_DEADLINE_EXCEEDED, "deadline exceeded before the request was complete");
+		refuse(call, ERR_DEADLINE_EXCEEDED,
+		    "deadline exceeded before the request was complete");
 		return;
 	}
 	send_status(call, "200", ERR_DEADLINE_EXCEEDED, "deadline exceeded");
@@ -281,7 +285,8 @@ grpc_reply_packed(struct grpc_call *pub, const void *p, size_t n)
 	struct call *call = from_pub(pub);
 
 	if (!call->answered && n > GRPC_MAX_MESSAGE) {
-		send_status(call, "200", ERR_RESOURCE_EXHAUSTED, "response is larger than the limit");
+		send_status(
+		    call, "200", ERR_RESOURCE_EXHAUSTED, "response is larger than the limit");
 	} else if (!call->answered) {
 		uint8_t *frame = frame_room(n);
 
@@ -346,7 +351,8 @@ dispatch(struct call *call, const uint8_t *message, size_t n)
 	}
 	request = protobuf_c_message_unpack(m->request, &call->pub.arena.alloc, n, message);
 	if (request == NULL) {
-		refuse(call, ERR_INTERNAL, "error unmarshalling request: not a %s", m->request->name);
+		refuse(
+		    call, ERR_INTERNAL, "error unmarshalling request: not a %s", m->request->name);
 		return;
 	}
 	buf_release(&call->body);
@@ -368,8 +374,8 @@ read_prefix(struct call *call, const uint8_t *p)
 		refuse(call, ERR_INTERNAL, "a message begins with %u, which is no compression flag",
 		    p[0]);
 	else if (n > GRPC_MAX_MESSAGE)
-		refuse(call, ERR_RESOURCE_EXHAUSTED, "received message larger than max (%zu vs. %d)", n,
-		    GRPC_MAX_MESSAGE);
+		refuse(call, ERR_RESOURCE_EXHAUSTED,
+		    "received message larger than max (%zu vs. %d)", n, GRPC_MAX_MESSAGE);
 	else
 		call->need = WIRE_PREFIX + n;
 	return call->need != 0;
@@ -426,7 +432,8 @@ check_http(struct call *call, const struct h2_head *head)
 		return false;
 	}
 	if (!wire_is_grpc(type)) {
-		send_status(call, "415", ERR_INVALID_ARGUMENT, "content-type is not application/grpc");
+		send_status(
+		    call, "415", ERR_INVALID_ARGUMENT, "content-type is not application/grpc");
 		return false;
 	}
 	return true;

@@ -57,9 +57,9 @@ struct peer {
 	struct h2_owner owner;
 	struct grpc_server *server; /* NULL: it was freed before the calls ended */
 	unsigned n_calls;
-	size_t windows;        /* of CALL_WINDOW_BUDGET */
-	size_t arenas;         /* of CALL_ARENA_BUDGET */
-	struct calls waiting;  /* for room in windows, in order */
+	size_t windows;       /* of CALL_WINDOW_BUDGET */
+	size_t arenas;        /* of CALL_ARENA_BUDGET */
+	struct calls waiting; /* for room in windows, in order */
 };
 
 struct call {

@@ -123,13 +123,13 @@ send_request(struct request *r)
 	struct grpc_client *c = r->client;
 	char timeout[WIRE_TIMEOUT_MAX];
 	struct h2_field fields[9] = {
-	    {H2_METHOD, "POST"},
-	    {H2_SCHEME, "http"},
-	    {H2_PATH, r->path},
-	    {H2_AUTHORITY, "localhost"},
-	    {H2_CONTENT_TYPE, "application/grpc"},
-	    {H2_TE, "trailers"},
-	    {H2_USER_AGENT, "coracle/" PACKAGE_VERSION},
+	    {H2_METHOD,       "POST"                    },
+	    {H2_SCHEME,       "http"                    },
+	    {H2_PATH,         r->path                   },
+	    {H2_AUTHORITY,    "localhost"               },
+	    {H2_CONTENT_TYPE, "application/grpc"        },
+	    {H2_TE,           "trailers"                },
+	    {H2_USER_AGENT,   "coracle/" PACKAGE_VERSION},
 	};
 	size_t n = 7;
 
@@ -216,9 +216,16 @@ code_of_http(const char *status)
 	static const struct {
 		const char *status;
 		enum err_code code;
-	} map[] = {{"400", ERR_INTERNAL}, {"401", ERR_UNAUTHENTICATED}, {"403", ERR_PERMISSION_DENIED},
-	    {"404", ERR_UNIMPLEMENTED}, {"429", ERR_UNAVAILABLE}, {"502", ERR_UNAVAILABLE},
-	    {"503", ERR_UNAVAILABLE}, {"504", ERR_UNAVAILABLE}};
+	} map[] = {
+	    {"400", ERR_INTERNAL         },
+	    {"401", ERR_UNAUTHENTICATED  },
+	    {"403", ERR_PERMISSION_DENIED},
+	    {"404", ERR_UNIMPLEMENTED    },
+	    {"429", ERR_UNAVAILABLE      },
+	    {"502", ERR_UNAVAILABLE      },
+	    {"503", ERR_UNAVAILABLE      },
+	    {"504", ERR_UNAVAILABLE      },
+	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(map); i++)
 		if (strcmp(status, map[i].status) == 0)
@@ -256,8 +263,8 @@ take_status(struct request *r, const struct h2_head *head)
 	if (code == ERR_NONE || r->call->err.code != ERR_NONE)
 		return;
 	r->call->err.code = (enum err_code)code;
-	wire_percent_decode(message != NULL ? message : "", r->call->err.msg,
-	    sizeof(r->call->err.msg));
+	wire_percent_decode(
+	    message != NULL ? message : "", r->call->err.msg, sizeof(r->call->err.msg));
 }
 
 static void
@@ -281,8 +288,8 @@ on_head(struct h2_stream *s, const struct h2_head *head)
 	take_status(r, head);
 	if (status != NULL && !r->has_status &&
 	    (strcmp(status, "200") != 0 || !wire_is_grpc(head->value[H2_CONTENT_TYPE]))) {
-		err_set(&r->call->err, code_of_http(status), "not a gRPC response: HTTP status %.20s",
-		    status);
+		err_set(&r->call->err, code_of_http(status),
+		    "not a gRPC response: HTTP status %.20s", status);
 		h2_reset(s, H2_CANCEL);
 		finish(r);
 		return;
@@ -370,7 +377,8 @@ on_close(struct h2_stream *s, enum h2_error error)
 	char message[80];
 
 	if (r->state == SENT) {
-		snprintf(message, sizeof(message), "the stream was reset: %s", h2_error_name(error));
+		snprintf(
+		    message, sizeof(message), "the stream was reset: %s", h2_error_name(error));
 		if (error == H2_CONNECT_ERROR)
 			snprintf(message, sizeof(message), "the connection was lost");
 		fail(r, code_of_reset(error), message);
@@ -482,8 +490,10 @@ ProtobufCMessage *
 grpc_client_unary(struct grpc_client *c, const char *path, const ProtobufCMessage *request,
     const ProtobufCMessageDescriptor *response, int64_t timeout_ms, struct err *err)
 {
-	struct unary u = {.call = {.on_message = on_unary_message, .on_done = on_unary_done,
-	                      .response = response}};
+	struct unary u = {
+	    .call = {
+	             .on_message = on_unary_message, .on_done = on_unary_done, .response = response}
+        };
 
 	grpc_client_call(c, &u.call, path, request, timeout_ms);
 	while (!u.done)

@@ -18,8 +18,8 @@
 struct grpc_client;
 
 struct grpc_client_call {
-	/* NULL, or: one response message, unpacked with the default allocator; freed after the callback unless
-	 * it is taken by storing NULL in *message. */
+	/* NULL, or: one response message, unpacked with the default allocator; freed after the
+	 * callback unless it is taken by storing NULL in *message. */
 	void (*on_message)(struct grpc_client_call *, ProtobufCMessage **message);
 	void (*on_done)(struct grpc_client_call *); /* look at err */
 	struct err err;                             /* ERR_NONE: status OK */
@@ -45,7 +45,7 @@ void grpc_client_cancel(struct grpc_client_call *call);
 /* Run the loop until the call's answer: the response (the caller frees it with
  * protobuf_c_message_free_unpacked(m, NULL)), or NULL with *err. Not for streams. */
 ProtobufCMessage *grpc_client_unary(struct grpc_client *c, const char *path,
-    const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response,
-    int64_t timeout_ms, struct err *err);
+    const ProtobufCMessage *request, const ProtobufCMessageDescriptor *response, int64_t timeout_ms,
+    struct err *err);
 
 #endif

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * HTTP/2 (RFC 9113) on the loop's sockets, server and client side. This is the only seam that knows
- * HTTP/2: what is above it sees requests, bytes and ends. Behind it stands one of two codecs, chosen
- * by configure: h2_h2o*.c or h2_nghttp2.c; h2_conn.c holds what both share.
+ * HTTP/2: what is above it sees requests, bytes and ends. Behind it stands one of two codecs,
+ * chosen by configure: h2_h2o*.c or h2_nghttp2.c; h2_conn.c holds what both share.
  *
- * Life cycle. A host (one server or one client) has connections; a connection has streams. The owner
- * embeds struct h2_stream in the object that stands for a call. It lends the stream to the connection
- * by returning it from on_request, or by h2_request(), and has it back with on_close, which is called
- * exactly once per stream, from the loop and never from inside a function of this header (but for
- * h2_conn_free and h2_host_release). Until then stream->conn is set; afterwards it is NULL, and every
- * function here that takes a stream does nothing on such a one.
+ * Life cycle. A host (one server or one client) has connections; a connection has streams. The
+ * owner embeds struct h2_stream in the object that stands for a call. It lends the stream to the
+ * connection by returning it from on_request, or by h2_request(), and has it back with on_close,
+ * which is called exactly once per stream, from the loop and never from inside a function of this
+ * header (but for h2_conn_free and h2_host_release). Until then stream->conn is set; afterwards it
+ * is NULL, and every function here that takes a stream does nothing on such a one.
  *
  * A broken peer never gets an error back to the owner but by on_close and on_conn_close. Memory per
  * connection is bounded: see the limits below and h2_want().
@@ -32,15 +32,15 @@ struct h2_stream;
 struct h2_host;
 
 enum {
-	H2_MAX_STREAMS = 1024,           /* open at a time, per connection */
-	H2_MAX_HEADER_LIST = 64 * 1024,  /* decoded, 32 bytes per field added (RFC 9113 6.5.2) */
+	H2_MAX_STREAMS = 1024,            /* open at a time, per connection */
+	H2_MAX_HEADER_LIST = 64 * 1024,   /* decoded, 32 bytes per field added (RFC 9113 6.5.2) */
 	H2_MAX_HEADER_BLOCK = 128 * 1024, /* as it comes: more ends the connection */
 	H2_MAX_FRAME = 16384,
-	H2_STREAM_WINDOW = 16384,        /* what a peer may send before h2_want() */
+	H2_STREAM_WINDOW = 16384, /* what a peer may send before h2_want() */
 	H2_CONN_WINDOW = 1024 * 1024,
-	H2_MAX_UNSENT = 1024 * 1024,     /* the socket takes no more: reading stops */
+	H2_MAX_UNSENT = 1024 * 1024,       /* the socket takes no more: reading stops */
 	H2_MAX_BACKLOG = 64 * 1024 * 1024, /* of all streams of a connection together */
-	H2_LOW_WATER = 32 * 1024         /* on_drain when a stream's backlog falls to this */
+	H2_LOW_WATER = 32 * 1024           /* on_drain when a stream's backlog falls to this */
 };
 
 /* RFC 9113 section 7. */
@@ -123,18 +123,19 @@ struct h2_owner {
 };
 
 struct h2_handlers {
-	/* Server: a new request whose header block is complete and well-formed. Returns the stream to
-	 * lend, zeroed (h2 fills it in and calls on_head next), or NULL to refuse it. */
+	/* Server: a new request whose header block is complete and well-formed. Returns the stream
+	 * to lend, zeroed (h2 fills it in and calls on_head next), or NULL to refuse it. */
 	struct h2_stream *(*on_request)(struct h2_owner *);
 	/* The header block of a request, or of a response: its head first, then its trailers. */
 	void (*on_head)(struct h2_stream *, const struct h2_head *);
-	/* Bytes of the body; end: nothing follows (then n may be 0, also after a head without end). The
-	 * bytes are borrowed. */
+	/* Bytes of the body; end: nothing follows (then n may be 0, also after a head without end).
+	 * The bytes are borrowed. */
 	void (*on_data)(struct h2_stream *, const void *p, size_t n, bool end);
 	/* The backlog fell to H2_LOW_WATER after it had been over it. May be NULL. */
 	void (*on_drain)(struct h2_stream *);
-	/* The stream is over and the owner's again. H2_NO_ERROR: both sides ended it in order and all
-	 * of our side is on its way; else a reset (either side's), or the connection is lost. */
+	/* The stream is over and the owner's again. H2_NO_ERROR: both sides ended it in order and
+	 * all of our side is on its way; else a reset (either side's), or the connection is lost.
+	 */
 	void (*on_close)(struct h2_stream *, enum h2_error);
 	/* The last word of a connection, after every on_close: the owner's own again. */
 	void (*on_conn_close)(struct h2_owner *);
@@ -148,7 +149,8 @@ struct h2_host {
 	struct h2_conns conns;
 	unsigned n_conns;
 	/* private */
-	struct h2_conns flush; /* have output, or streams to give back, when the loop is about to wait */
+	struct h2_conns
+	    flush; /* have output, or streams to give back, when the loop is about to wait */
 	ev_prepare flusher;
 	struct loop_timer sweep; /* looks for peers that make no progress */
 	bool flushing;
@@ -181,7 +183,8 @@ void h2_send(struct h2_stream *s, const void *p, size_t n, bool end);
 void h2_end(struct h2_stream *s, const struct h2_field *fields, size_t n);
 void h2_reset(struct h2_stream *s, enum h2_error code);
 
-/* Bytes of the stream that are not yet in a frame, and of all streams and the connection's output. */
+/* Bytes of the stream that are not yet in a frame, and of all streams and the connection's output.
+ */
 size_t h2_backlog(const struct h2_stream *s);
 size_t h2_conn_backlog(const struct h2_conn *c);
 

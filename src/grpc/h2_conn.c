@@ -5,8 +5,8 @@
  *
  * Happy path: on_io reads once and feeds the codec, which calls the host's handlers; what they and
  * the codec put into the output is written by the flusher, when the loop is about to wait, so that
- * one write carries the answers of a whole wake-up. Streams that ended are given back there as well,
- * never on the stack of the call that ended them.
+ * one write carries the answers of a whole wake-up. Streams that ended are given back there as
+ * well, never on the stack of the call that ended them.
  */
 #include "grpc/h2_conn.h"
 
@@ -71,7 +71,7 @@ sweep_conn(struct h2_conn *c, int64_t now)
 	}
 	if (!c->server)
 		return;
-	TAILQ_FOREACH_SAFE(s, &c->streams, entry, next)
+	TAILQ_FOREACH_SAFE (s, &c->streams, entry, next)
 		if (!s->recv_closed && now - s->opened_ms > H2_REQUEST_MS)
 			h2_reset(s, H2_CANCEL);
 }
@@ -83,7 +83,7 @@ on_sweep(struct loop_timer *t)
 	int64_t now = loop_now_ms();
 	struct h2_conn *c, *next;
 
-	TAILQ_FOREACH_SAFE(c, &h->conns, entry, next)
+	TAILQ_FOREACH_SAFE (c, &h->conns, entry, next)
 		sweep_conn(c, now);
 	if (!TAILQ_EMPTY(&h->conns))
 		timer_start(&h->sweep, H2_SWEEP_MS, on_sweep);
@@ -118,7 +118,7 @@ h2_host_drain(struct h2_host *h)
 {
 	struct h2_conn *c;
 
-	TAILQ_FOREACH(c, &h->conns, entry)
+	TAILQ_FOREACH (c, &h->conns, entry)
 		h2_conn_drain(c);
 }
 
@@ -145,7 +145,7 @@ grow_table(struct h2_conn *c)
 	c->n_buckets = c->n_buckets > 0 ? c->n_buckets * 4 : 8;
 	free(c->buckets);
 	c->buckets = xcalloc(c->n_buckets, sizeof(c->buckets[0]));
-	TAILQ_FOREACH(s, &c->streams, entry) {
+	TAILQ_FOREACH (s, &c->streams, entry) {
 		struct h2_stream **head = &c->buckets[s->id >> 1 & (c->n_buckets - 1)];
 
 		s->hash_next = *head;

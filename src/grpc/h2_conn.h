@@ -31,7 +31,8 @@ TAILQ_HEAD(h2_streams, h2_stream);
 
 enum h2_state {
 	H2_OPEN,
-	H2_DRAIN_BEGUN, /* GOAWAY with the highest id is sent; what was under way is still accepted */
+	H2_DRAIN_BEGUN, /* GOAWAY with the highest id is sent; what was under way is still accepted
+	                 */
 	H2_DRAIN_LAST,  /* GOAWAY with the true last id is sent */
 	H2_FAILED,      /* GOAWAY with an error is in the output; input is not read any more */
 	H2_DEAD         /* to be freed */
@@ -46,10 +47,10 @@ struct h2_conn {
 	int events;
 	enum h2_state state;
 	bool server;
-	bool in_flush;   /* in host->flush */
-	bool busy;       /* on the stack: not freed under its callers */
-	bool greeted;    /* the peer's preface and SETTINGS came */
-	bool blocked;    /* the socket took no more */
+	bool in_flush;    /* in host->flush */
+	bool busy;        /* on the stack: not freed under its callers */
+	bool greeted;     /* the peer's preface and SETTINGS came */
+	bool blocked;     /* the socket took no more */
 	bool peer_drains; /* GOAWAY came */
 	struct ucred peer;
 	struct buf in; /* the beginning of a frame */
@@ -99,7 +100,7 @@ void h2_input(struct h2_conn *c, const uint8_t *p, size_t n);
 
 /* ---- the codec ----------------------------------------------------------------------------- */
 
-struct h2_conn *h2_codec_new(void); /* zeroed */
+struct h2_conn *h2_codec_new(void);     /* zeroed */
 void h2_codec_start(struct h2_conn *c); /* preface and SETTINGS into the output */
 void h2_codec_free(struct h2_conn *c);
 /* Consume whole frames; one byte after p[n - 1] is readable. Returns how many bytes are done with:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The codec on libh2o, its input: what may come next (conn->expect) and the frame table. The library
- * decodes frames and payloads; every state, window and limit is ours.
+ * The codec on libh2o, its input: what may come next (conn->expect) and the frame table. The
+ * library decodes frames and payloads; every state, window and limit is ours.
  */
 #include "grpc/h2_h2o.h"
 
@@ -140,7 +140,8 @@ old_stream_head(struct h2o_conn *c, struct h2_stream *s, bool end)
 	stream_check_done(s);
 }
 
-/* A whole header block. It is decoded whatever becomes of its stream: the table must stay in step. */
+/* A whole header block. It is decoded whatever becomes of its stream: the table must stay in step.
+ */
 static int
 handle_block(struct h2o_conn *c, uint32_t id, uint8_t flags, const uint8_t *p, size_t n)
 {
@@ -151,8 +152,9 @@ handle_block(struct h2o_conn *c, uint32_t id, uint8_t flags, const uint8_t *p, s
 
 	if (fresh && (!c->c.server || id % 2 == 0))
 		return H2O_HTTP2_ERROR_PROTOCOL;
-	head_begin(&head, fresh ? HEAD_REQUEST
-	    : c->c.server || (s != NULL && s->got_head) ? HEAD_TRAILERS : HEAD_RESPONSE);
+	head_begin(&head, fresh                                       ? HEAD_REQUEST
+	                  : c->c.server || (s != NULL && s->got_head) ? HEAD_TRAILERS
+	                                                              : HEAD_RESPONSE);
 	r = hpack_parse(c, &head, p, n);
 	if (r != 0)
 		return r;
@@ -201,8 +203,8 @@ handle_continuation(struct h2o_conn *c, const h2o_http2_frame_t *f)
 	if ((f->flags & H2O_HTTP2_FRAME_FLAG_END_HEADERS) == 0)
 		return 0;
 	c->expect = expect_frame;
-	r = handle_block(c, c->block_id, c->block_flags, (const uint8_t *)c->block.data,
-	    c->block.len);
+	r = handle_block(
+	    c, c->block_id, c->block_flags, (const uint8_t *)c->block.data, c->block.len);
 	buf_release(&c->block);
 	return r;
 }
@@ -234,7 +236,8 @@ handle_rst_stream(struct h2o_conn *c, const h2o_http2_frame_t *f)
 	s = h2_find(&c->c, f->stream_id);
 	if (s == NULL || (c->c.server && !h2_charge(&c->c, 1))) /* rapid reset: CVE-2023-44487 */
 		return 0;
-	h2_close_stream(s, rst.error_code != H2_NO_ERROR ? (enum h2_error)rst.error_code : H2_CANCEL);
+	h2_close_stream(
+	    s, rst.error_code != H2_NO_ERROR ? (enum h2_error)rst.error_code : H2_CANCEL);
 	return 0;
 }
 
@@ -247,7 +250,7 @@ settings_acked(struct h2o_conn *c)
 	if (c->acked)
 		return;
 	c->acked = true;
-	TAILQ_FOREACH(s, &c->c.streams, entry)
+	TAILQ_FOREACH (s, &c->c.streams, entry)
 		s->recv_window += local_window(c) - DEFAULT_WINDOW;
 	put_window_update(&c->c, 0, (uint32_t)more);
 	c->recv_window += more;
@@ -281,7 +284,7 @@ handle_settings(struct h2o_conn *c, const h2o_http2_frame_t *f)
 		c->table_update = true;
 	delta = (int64_t)c->peer.initial_window_size - was.initial_window_size;
 	if (delta != 0)
-		TAILQ_FOREACH_SAFE(s, &c->c.streams, entry, next) {
+		TAILQ_FOREACH_SAFE (s, &c->c.streams, entry, next) {
 			s->send_window += delta; /* may fall below zero: RFC 9113 6.9.2 */
 			if (s->send_window > INT32_MAX)
 				return H2O_HTTP2_ERROR_FLOW_CONTROL;
@@ -309,7 +312,8 @@ handle_ping(struct h2o_conn *c, const h2o_http2_frame_t *f)
 	if (r != 0)
 		return r;
 	if ((f->flags & H2O_HTTP2_FRAME_FLAG_ACK) == 0) {
-		put_frame(&c->c, H2O_HTTP2_FRAME_TYPE_PING, H2O_HTTP2_FRAME_FLAG_ACK, 0, ping.data, 8);
+		put_frame(
+		    &c->c, H2O_HTTP2_FRAME_TYPE_PING, H2O_HTTP2_FRAME_FLAG_ACK, 0, ping.data, 8);
 	} else if (c->c.state == H2_DRAIN_BEGUN && memcmp(ping.data, drain_ping, 8) == 0) {
 		c->c.state = H2_DRAIN_LAST;
 		h2_codec_drain(&c->c, true);
@@ -330,10 +334,10 @@ handle_goaway(struct h2o_conn *c, const h2o_http2_frame_t *f)
 	c->c.peer_drains = true;
 	if (c->c.server)
 		return 0;
-	TAILQ_FOREACH_SAFE(s, &c->c.streams, entry, next)
+	TAILQ_FOREACH_SAFE (s, &c->c.streams, entry, next)
 		if (s->id > g.last_stream_id)
-			h2_close_stream(s, g.error_code != 0 ? (enum h2_error)g.error_code
-			                                     : H2_REFUSED_STREAM);
+			h2_close_stream(
+			    s, g.error_code != 0 ? (enum h2_error)g.error_code : H2_REFUSED_STREAM);
 	h2_touch(&c->c);
 	return 0;
 }
@@ -465,7 +469,8 @@ h2_codec_input(struct h2_conn *c, const uint8_t *p, size_t n)
 		if (r == 0)
 			break;
 		if (r < 0) {
-			h2_fail(c, (enum h2_error)-r, "broken frame, or not one that may come now");
+			h2_fail(
+			    c, (enum h2_error) - r, "broken frame, or not one that may come now");
 			break;
 		}
 		at += (size_t)r;
@@ -520,7 +525,8 @@ h2_codec_start(struct h2_conn *c)
 		buf_grew(&c->out, PREFACE_LEN);
 		add_setting(&settings, H2O_HTTP2_SETTINGS_ENABLE_PUSH, 0);
 	}
-	add_setting(&settings, H2O_HTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)local_window(h2o(c)));
+	add_setting(
+	    &settings, H2O_HTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)local_window(h2o(c)));
 	add_setting(&settings, H2O_HTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_MAX_HEADER_LIST);
 	put_frame(c, H2O_HTTP2_FRAME_TYPE_SETTINGS, 0, 0, settings.data, settings.len);
 }

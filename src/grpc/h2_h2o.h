@@ -46,7 +46,8 @@ int hpack_parse(struct h2o_conn *c, struct head *head, const uint8_t *p, size_t 
 void hpack_write(struct buf *b, const struct h2_field *fields, size_t n);
 
 /* frames out */
-void put_frame(struct h2_conn *c, uint8_t type, uint8_t flags, uint32_t id, const void *p, size_t n);
+void put_frame(
+    struct h2_conn *c, uint8_t type, uint8_t flags, uint32_t id, const void *p, size_t n);
 void put_window_update(struct h2_conn *c, uint32_t id, uint32_t n);
 void put_reset(struct h2_conn *c, uint32_t id, enum h2_error code);
 void put_block(struct h2o_conn *c, uint32_t id, uint8_t flags, const struct buf *block);

@@ -79,8 +79,7 @@ scan_field(const uint8_t *p, const uint8_t *end, struct field *f)
 	} else {
 		f->literal = true;
 		bits = *p >= 0x40 ? 6 : 4;
-		if (!read_int(&p, end, bits, &f->index) ||
-		    (f->index == 0 && !skip_string(&p, end)))
+		if (!read_int(&p, end, bits, &f->index) || (f->index == 0 && !skip_string(&p, end)))
 			return false;
 		f->value = p;
 		if (!skip_string(&p, end))
@@ -102,7 +101,8 @@ decode(struct h2o_conn *c, const uint8_t *p, size_t n, size_t *ret_length, const
 	scratch.input.method = scratch.input.path = scratch.input.authority = (h2o_iovec_t){0};
 	scratch.input.scheme = NULL;
 	*ret_why = NULL;
-	return h2o_hpack_parse_headers(&scratch, &c->table, p, n, &pseudo, ret_length, NULL, ret_why);
+	return h2o_hpack_parse_headers(
+	    &scratch, &c->table, p, n, &pseudo, ret_length, NULL, ret_why);
 }
 
 static void
@@ -131,7 +131,8 @@ is_status(struct h2o_conn *c, const struct field *f)
 
 	if (f->index > 0)
 		return (f->index >= INDEX_STATUS && f->index <= INDEX_STATUS_LAST) ||
-		       (e != NULL && h2o_memis(e->name->base, e->name->len, name, sizeof(name) - 1));
+		       (e != NULL &&
+		           h2o_memis(e->name->base, e->name->len, name, sizeof(name) - 1));
 	if (f->value - p == sizeof(name) && p[0] == sizeof(name) - 1 &&
 	    memcmp(p + 1, name, sizeof(name) - 1) == 0)
 		return true;
@@ -262,8 +263,13 @@ hpack_write(struct buf *b, const struct h2_field *fields, size_t n)
 {
 	/* Names of the static table; 0: spelt out. */
 	static const uint8_t index[H2_N_NAMES] = {[H2_STATUS] = INDEX_STATUS,
-	    [H2_METHOD] = 2, [H2_PATH] = 4, [H2_SCHEME] = 6, [H2_AUTHORITY] = 1,
-	    [H2_CONTENT_TYPE] = 31, [H2_ALLOW] = 22, [H2_USER_AGENT] = 58};
+	    [H2_METHOD] = 2,
+	    [H2_PATH] = 4,
+	    [H2_SCHEME] = 6,
+	    [H2_AUTHORITY] = 1,
+	    [H2_CONTENT_TYPE] = 31,
+	    [H2_ALLOW] = 22,
+	    [H2_USER_AGENT] = 58};
 
 	for (; n > 0; n--, fields++) {
 		if (fields->name == H2_STATUS && strcmp(fields->value, "200") == 0) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The codec on libh2o, its output: frames, and the streams' data as windows allow. Bytes that no
- * window admits wait in the stream; streams that have bytes and window stand in conn->ready and take
- * turns, a frame each, so that a slow or greedy one holds up nobody.
+ * window admits wait in the stream; streams that have bytes and window stand in conn->ready and
+ * take turns, a frame each, so that a slow or greedy one holds up nobody.
  */
 #include "grpc/h2_h2o.h"
 
@@ -66,7 +66,8 @@ end_block(struct h2o_conn *c, size_t at, uint32_t id, bool end)
 	size_t n = c->c.out.len - at - FRAME_HEADER;
 
 	assert(n <= H2_MAX_FRAME);
-	h2o_http2_encode_frame_header((uint8_t *)c->c.out.data + at, n, H2O_HTTP2_FRAME_TYPE_HEADERS,
+	h2o_http2_encode_frame_header((uint8_t *)c->c.out.data + at, n,
+	    H2O_HTTP2_FRAME_TYPE_HEADERS,
 	    H2O_HTTP2_FRAME_FLAG_END_HEADERS | (end ? H2O_HTTP2_FRAME_FLAG_END_STREAM : 0),
 	    (int32_t)id);
 }
@@ -141,8 +142,8 @@ sendable(const struct h2o_conn *c, const struct h2_stream *s, size_t n)
 static void
 put_data(struct h2o_conn *c, struct h2_stream *s, const void *p, size_t n, bool end)
 {
-	put_frame(&c->c, H2O_HTTP2_FRAME_TYPE_DATA, end ? H2O_HTTP2_FRAME_FLAG_END_STREAM : 0, s->id,
-	    p, n);
+	put_frame(&c->c, H2O_HTTP2_FRAME_TYPE_DATA, end ? H2O_HTTP2_FRAME_FLAG_END_STREAM : 0,
+	    s->id, p, n);
 	c->send_window -= (int64_t)n;
 	s->send_window -= (int64_t)n;
 }

@@ -16,16 +16,16 @@ enum head_kind { HEAD_REQUEST, HEAD_RESPONSE, HEAD_TRAILERS };
 struct head {
 	struct h2_head pub;
 	enum head_kind kind;
-	const char *malformed; /* NULL, or what is wrong: a stream error PROTOCOL_ERROR */
+	const char *malformed;  /* NULL, or what is wrong: a stream error PROTOCOL_ERROR */
 	int64_t content_length; /* -1: none */
-	bool regular; /* a field that is no pseudo-header came: none may follow */
+	bool regular;           /* a field that is no pseudo-header came: none may follow */
 	struct buf text;
 	size_t offset[H2_N_NAMES]; /* into text, plus one; 0: absent */
 };
 
 void head_begin(struct head *h, enum head_kind kind);
-void head_field(struct head *h, const char *name, size_t name_len, const char *value,
-    size_t value_len);
+void head_field(
+    struct head *h, const char *name, size_t name_len, const char *value, size_t value_len);
 /* Checks what must be there; fills pub.value. */
 void head_end(struct head *h, bool end_stream);
 void head_release(struct head *h);

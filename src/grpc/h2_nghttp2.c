@@ -23,11 +23,11 @@ struct ng_conn {
 	nghttp2_session *session;
 	struct head head; /* of the block being read */
 	bool in_block;
-	bool acked;             /* the peer has our SETTINGS */
-	bool receiving;         /* inside nghttp2_session_mem_recv, where nothing may be sent */
-	bool goaway_due;        /* h2_codec_goaway was asked for there */
-	bool ended;             /* the library sent a GOAWAY of its own, with an error */
-	size_t unreturned;      /* bytes of the connection's window not given back yet */
+	bool acked;        /* the peer has our SETTINGS */
+	bool receiving;    /* inside nghttp2_session_mem_recv, where nothing may be sent */
+	bool goaway_due;   /* h2_codec_goaway was asked for there */
+	bool ended;        /* the library sent a GOAWAY of its own, with an error */
+	size_t unreturned; /* bytes of the connection's window not given back yet */
 };
 
 static struct ng_conn *
@@ -217,8 +217,9 @@ on_begin_headers(nghttp2_session *session, const nghttp2_frame *f, void *arg)
 
 	(void)session;
 	c->in_block = true;
-	head_begin(&c->head, f->headers.cat == NGHTTP2_HCAT_REQUEST ? HEAD_REQUEST
-	    : c->c.server || (s != NULL && s->got_head) ? HEAD_TRAILERS : HEAD_RESPONSE);
+	head_begin(&c->head, f->headers.cat == NGHTTP2_HCAT_REQUEST      ? HEAD_REQUEST
+	                     : c->c.server || (s != NULL && s->got_head) ? HEAD_TRAILERS
+	                                                                 : HEAD_RESPONSE);
 	return 0;
 }
 
@@ -295,8 +296,8 @@ handle_block(struct ng_conn *c, const nghttp2_frame *f)
 /* ---- the other frames ---------------------------------------------------------------------- */
 
 static int
-on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n,
-    void *arg)
+on_data_chunk(
+    nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *arg)
 {
 	struct ng_conn *c = arg;
 	struct h2_stream *s = h2_find(&c->c, (uint32_t)id);
@@ -357,10 +358,11 @@ handle_goaway(struct ng_conn *c, const nghttp2_frame *f)
 	c->c.peer_drains = true;
 	if (c->c.server)
 		return;
-	TAILQ_FOREACH_SAFE(s, &c->c.streams, entry, next)
+	TAILQ_FOREACH_SAFE (s, &c->c.streams, entry, next)
 		if (s->id > (uint32_t)f->goaway.last_stream_id)
 			h2_close_stream(s, f->goaway.error_code != 0
-			    ? (enum h2_error)f->goaway.error_code : H2_REFUSED_STREAM);
+			                       ? (enum h2_error)f->goaway.error_code
+			                       : H2_REFUSED_STREAM);
 }
 
 static void
@@ -504,6 +506,9 @@ make_options(void)
 	nghttp2_option_set_no_http_messaging(o, 1);
 	nghttp2_option_set_no_closed_streams(o, 1);
 	nghttp2_option_set_max_deflate_dynamic_table_size(o, 0);
+	nghttp2_option_set_max_continuations(o, H2_MAX_CONTINUATIONS);
+	/* h2_charge() decides, as with the other codec. */
+	nghttp2_option_set_stream_reset_rate_limit(o, UINT32_MAX, UINT32_MAX);
 	return o;
 }
 
@@ -513,10 +518,10 @@ h2_codec_start(struct h2_conn *c)
 	nghttp2_session_callbacks *cb = make_callbacks();
 	nghttp2_option *o = make_options();
 	const nghttp2_settings_entry settings[] = {
-	    {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, (uint32_t)local_window(ng(c))},
-	    {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_MAX_HEADER_LIST},
-	    {c->server ? NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS : NGHTTP2_SETTINGS_ENABLE_PUSH,
-	        c->server ? H2_MAX_STREAMS : 0},
+	    {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE,    (uint32_t)local_window(ng(c))   },
+	    {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE,   H2_MAX_HEADER_LIST              },
+	    {NGHTTP2_SETTINGS_ENABLE_PUSH,            0                               },
+	    {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, c->server ? H2_MAX_STREAMS : 100},
 	};
 
 	if ((c->server ? nghttp2_session_server_new2 : nghttp2_session_client_new2)(
@@ -663,7 +668,7 @@ h2_want(struct h2_stream *s, size_t n)
 		have += MIN(local_window(ng(s->conn)) - DEFAULT_WINDOW, 0);
 	if (have >= (int32_t)n)
 		return;
-	nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, id,
-	    window + (int32_t)n - have);
+	nghttp2_session_set_local_window_size(
+	    session, NGHTTP2_FLAG_NONE, id, window + (int32_t)n - have);
 	h2_touch(s->conn);
 }

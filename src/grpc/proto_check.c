@@ -134,8 +134,8 @@ check_message(struct check *k, const ProtobufCMessageDescriptor *d, struct range
 }
 
 int
-proto_check(const ProtobufCMessageDescriptor *d, const void *p, size_t n, size_t *ret_cost,
-    struct err *err)
+proto_check(
+    const ProtobufCMessageDescriptor *d, const void *p, size_t n, size_t *ret_cost, struct err *err)
 {
 	struct check k = {.err = err};
 	struct range r = {p, (const uint8_t *)p + n};

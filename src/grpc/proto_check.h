@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What protobuf-c does not check of bytes from outside before it unpacks them: that strings are UTF-8
- * (and hold no NUL, at which a C string would silently end), how deep messages nest, and how much
- * memory they take, which may be many times their size on the wire.
+ * What protobuf-c does not check of bytes from outside before it unpacks them: that strings are
+ * UTF-8 (and hold no NUL, at which a C string would silently end), how deep messages nest, and how
+ * much memory they take, which may be many times their size on the wire.
  */
 #ifndef GRPC_PROTO_CHECK_H
 #define GRPC_PROTO_CHECK_H

@@ -18,8 +18,8 @@
 
 enum {
 	MAX_CONNS = 4096,
-	ACCEPT_TURN = 16,        /* accepted per wake-up */
-	ACCEPT_AGAIN_MS = 100,   /* after the process ran out of fds */
+	ACCEPT_TURN = 16,      /* accepted per wake-up */
+	ACCEPT_AGAIN_MS = 100, /* after the process ran out of fds */
 	BACKLOG = 1024
 };
 
@@ -87,8 +87,8 @@ server_has_service(const struct grpc_server *s, const char *path)
 }
 
 void
-grpc_server_add(struct grpc_server *s, const char *name, const struct grpc_method *const *methods,
-    size_t n)
+grpc_server_add(
+    struct grpc_server *s, const char *name, const struct grpc_method *const *methods, size_t n)
 {
 	struct service *v = xcalloc(1, sizeof(*v));
 
@@ -97,10 +97,10 @@ grpc_server_add(struct grpc_server *s, const char *name, const struct grpc_metho
 	s->services = v;
 	for (size_t i = 0; i < n; i++)
 		add_route(s, (struct route){
-		    .path = xasprintf("/%s/%s", name, methods[i]->name),
-		    .service = v->name,
-		    .method = methods[i],
-		});
+		                 .path = xasprintf("/%s/%s", name, methods[i]->name),
+		                 .service = v->name,
+		                 .method = methods[i],
+		             });
 }
 
 /* ---- listening ----------------------------------------------------------------------------- */
@@ -131,7 +131,8 @@ on_acceptable(struct ev_loop *l, ev_io *w, int events)
 			return;
 		if (fd < 0 && (errno == EINTR || errno == ECONNABORTED))
 			continue;
-		if (fd < 0) { /* out of fds or memory: the queue would wake us at once, again and again */
+		if (fd < 0) { /* out of fds or memory: the queue would wake us at once, again and
+			         again */
 			for (li = s->listeners; li != NULL; li = li->next)
 				ev_io_stop(loop, &li->io);
 			timer_start(&s->accept_again, ACCEPT_AGAIN_MS, on_accept_again);
@@ -192,8 +193,8 @@ grpc_server_listen(struct grpc_server *s, const char *path, struct err *err)
 	int r;
 
 	if (strlen(path) >= sizeof(addr.sun_path))
-		return err_set(err, ERR_INVALID_ARGUMENT, "socket path %s is longer than %zu bytes", path,
-		    sizeof(addr.sun_path) - 1);
+		return err_set(err, ERR_INVALID_ARGUMENT, "socket path %s is longer than %zu bytes",
+		    path, sizeof(addr.sun_path) - 1);
 	memcpy(addr.sun_path, path, strlen(path) + 1);
 	if (clear_path(path, &addr, err) < 0)
 		return -1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The server side of gRPC over HTTP/2 (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md):
- * methods by path, one struct grpc_call per request in flight.
+ * The server side of gRPC over HTTP/2
+ * (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md): methods by path, one struct
+ * grpc_call per request in flight.
  *
  * Life cycle of a call: the whole request arrives, is unpacked into call->arena, and the method's
  * handle() runs. It, or something it started, must end the call exactly once by grpc_reply(),
@@ -9,8 +10,8 @@
  * grpc_fail(). The call is freed by that; nothing of it or of its arena may be touched afterwards.
  *
  * When the client goes away, resets the stream, or its deadline passes first, call->gone becomes
- * true, and the op in call->op is cancelled (or call->on_gone is called once). The call still has to
- * be ended by its owner; what it replies is then dropped.
+ * true, and the op in call->op is cancelled (or call->on_gone is called once). The call still has
+ * to be ended by its owner; what it replies is then dropped.
  */
 #ifndef GRPC_SERVER_H
 #define GRPC_SERVER_H
@@ -31,8 +32,8 @@ struct op;
 enum { GRPC_MAX_MESSAGE = 16 * 1024 * 1024 };
 
 enum grpc_method_flags {
-	GRPC_STREAM = 1 << 0,    /* the response is a stream */
-	GRPC_EARLY = 1 << 1      /* served before grpc_server_set_ready() */
+	GRPC_STREAM = 1 << 0, /* the response is a stream */
+	GRPC_EARLY = 1 << 1   /* served before grpc_server_set_ready() */
 };
 
 struct grpc_method {
@@ -46,34 +47,37 @@ struct grpc_method {
 struct grpc_call {
 	struct arena arena;
 	const struct grpc_method *method;
-	const char *path;       /* "/runtime.v1.RuntimeService/RunPodSandbox" */
-	const char *service;    /* "runtime.v1.RuntimeService", as it was registered */
-	int64_t deadline_ms;    /* loop_now_ms() scale; 0: none */
-	int64_t received_ns;    /* clock_mono_ns() when the headers came */
-	pid_t peer_pid;         /* SO_PEERCRED */
+	const char *path;    /* "/runtime.v1.RuntimeService/RunPodSandbox" */
+	const char *service; /* "runtime.v1.RuntimeService", as it was registered */
+	int64_t deadline_ms; /* loop_now_ms() scale; 0: none */
+	int64_t received_ns; /* clock_mono_ns() when the headers came */
+	pid_t peer_pid;      /* SO_PEERCRED */
 	uid_t peer_uid;
 	const char *traceparent; /* header value or NULL */
 	bool gone;
-	struct op *op;          /* set by the handler: cancelled when the client goes */
-	void (*on_gone)(struct grpc_call *);     /* for handlers without an op */
-	void (*on_writable)(struct grpc_call *); /* streams: grpc_backlog() fell below its low mark */
-	void *owner;            /* the handler's object, for on_gone and on_writable */
+	struct op *op; /* set by the handler: cancelled when the client goes */
+	void (*on_gone)(struct grpc_call *); /* for handlers without an op */
+	void (*on_writable)(
+	    struct grpc_call *); /* streams: grpc_backlog() fell below its low mark */
+	void *owner;             /* the handler's object, for on_gone and on_writable */
 };
 
 /* A service: its full name ("runtime.v1.RuntimeService") and its methods. The table is not copied.
  * Unknown methods and services are answered UNIMPLEMENTED. */
-void grpc_server_add(struct grpc_server *s, const char *service,
-    const struct grpc_method *const *methods, size_t n);
+void grpc_server_add(
+    struct grpc_server *s, const char *service, const struct grpc_method *const *methods, size_t n);
 
 struct grpc_server *grpc_server_new(void);
 
 /* Listen on a unix socket, made with mode 0660; a stale socket file is replaced, a live one is an
  * error (ALREADY_EXISTS). May be called for several paths. */
 int grpc_server_listen(struct grpc_server *s, const char *path, struct err *err);
-/* The same for a listening socket that was inherited (systemd socket activation). The fd is taken. */
+/* The same for a listening socket that was inherited (systemd socket activation). The fd is taken.
+ */
 int grpc_server_listen_fd(struct grpc_server *s, int fd, struct err *err);
 
-/* Until then every method without GRPC_EARLY answers UNAVAILABLE "server is not initialized yet". */
+/* Until then every method without GRPC_EARLY answers UNAVAILABLE "server is not initialized yet".
+ */
 void grpc_server_set_ready(struct grpc_server *s);
 
 /* Stop accepting, send GOAWAY, let calls in flight end; drained() when none is left. */

@@ -32,7 +32,13 @@ wire_parse_timeout(const char *s, int64_t *ret_ms)
 	static const struct {
 		char unit;
 		int64_t us;
-	} units[] = {{'H', INT64_C(3600000000)}, {'M', 60000000}, {'S', 1000000}, {'m', 1000}, {'u', 1}};
+	} units[] = {
+	    {'H', INT64_C(3600000000)},
+	    {'M', 60000000           },
+	    {'S', 1000000            },
+	    {'m', 1000               },
+	    {'u', 1                  },
+	};
 	int64_t n = 0;
 	size_t digits = 0;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * gRPC's own small encodings on top of HTTP/2: the message prefix, grpc-timeout, the percent-encoded
- * grpc-message, content types
+ * gRPC's own small encodings on top of HTTP/2: the message prefix, grpc-timeout, the
+ * percent-encoded grpc-message, content types
  * (https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md).
  */
 #ifndef GRPC_WIRE_H

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * libh2o's http2_internal.h names a hash table of another header, which no package ships. Only the
- * names in its declarations have to exist: nothing that uses the table is called here, and the codec
- * keeps its streams in a table of its own.
+ * names in its declarations have to exist: nothing that uses the table is called here, and the
+ * codec keeps its streams in a table of its own.
  */
 #ifndef COMPAT_KHASH_H
 #define COMPAT_KHASH_H

@@ -89,9 +89,12 @@ stream(struct grpc_call *call, const ProtobufCMessage *request)
 	parked = call; /* finished by the test, when everything was taken */
 }
 
-static const struct grpc_method m_echo = {"Unary", &coracle__test__echo_request__descriptor, echo, 0};
-static const struct grpc_method m_fail = {"Fail", &coracle__test__fail_request__descriptor, fail, 0};
-static const struct grpc_method m_park = {"Slow", &coracle__test__slow_request__descriptor, park, 0};
+static const struct grpc_method m_echo = {
+    "Unary", &coracle__test__echo_request__descriptor, echo, 0};
+static const struct grpc_method m_fail = {
+    "Fail", &coracle__test__fail_request__descriptor, fail, 0};
+static const struct grpc_method m_park = {
+    "Slow", &coracle__test__slow_request__descriptor, park, 0};
 static const struct grpc_method m_stream = {
     "Stream", &coracle__test__stream_request__descriptor, stream, GRPC_STREAM};
 static const struct grpc_method m_early = {
@@ -132,8 +135,11 @@ on_done(struct grpc_client_call *call)
 static struct probe
 probe_init(void)
 {
-	return (struct probe){.call = {.on_message = on_message, .on_done = on_done,
-	                          .response = &coracle__test__echo_response__descriptor}};
+	return (struct probe){
+	    .call = {.on_message = on_message,
+	             .on_done = on_done,
+	             .response = &coracle__test__echo_response__descriptor}
+        };
 }
 
 static void
@@ -186,8 +192,8 @@ stop(void)
 static void
 test_unary(void)
 {
-	static const size_t sizes[] = {0, 1, 16378, 16379, 16380, 65530, 65536, 1000003,
-	    GRPC_MAX_MESSAGE - 16};
+	static const size_t sizes[] = {
+	    0, 1, 16378, 16379, 16380, 65530, 65536, 1000003, GRPC_MAX_MESSAGE - 16};
 	struct err err;
 
 	for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
@@ -200,7 +206,7 @@ test_unary(void)
 			rq.payload.data[k] = (uint8_t)(k * 31 + k / 256);
 		rs = call_echo(&rq, &err);
 		ok(rs != NULL && rs->payload.len == sizes[i] &&
-		    (sizes[i] == 0 || memcmp(rs->payload.data, rq.payload.data, sizes[i]) == 0),
+		        (sizes[i] == 0 || memcmp(rs->payload.data, rq.payload.data, sizes[i]) == 0),
 		    "%zu bytes there and back", sizes[i]);
 		free(rq.payload.data);
 		if (rs != NULL)
@@ -220,11 +226,11 @@ test_errors(void)
 
 	for (int code = 1; code <= 16; code++) {
 		fq.code = code;
-		fq.message = (char *)(uintptr_t)"100 % caf\xc3\xa9\nline two";
+		fq.message = (char *)(uintptr_t) "100 % caf\xc3\xa9\nline two";
 		grpc_client_unary(client, PATH("Fail"), &fq.base,
 		    &coracle__test__echo_response__descriptor, 5000, &err);
-		ok(err.code == (enum err_code)code && strcmp(err.msg, fq.message) == 0, "%s arrives",
-		    err_name(err.code));
+		ok(err.code == (enum err_code)code && strcmp(err.msg, fq.message) == 0,
+		    "%s arrives", err_name(err.code));
 	}
 	grpc_client_unary(client, "/coracle.test.Echo/Nothing", &fq.base,
 	    &coracle__test__echo_response__descriptor, 5000, &err);
@@ -236,14 +242,15 @@ test_errors(void)
 
 	rq.n_labels = 1;
 	rq.labels = entries;
-	entry.key = (char *)(uintptr_t)"k";
-	entry.value = (char *)(uintptr_t)"\xff";
+	entry.key = (char *)(uintptr_t) "k";
+	entry.value = (char *)(uintptr_t) "\xff";
 	ok(call_echo(&rq, &err) == NULL && err.code == ERR_INVALID_ARGUMENT, "invalid UTF-8");
 	is_str(err.msg, "error unmarshalling request: labels.value contains invalid UTF-8",
 	    "... names its field");
 	rq.n_labels = 0;
 	rq.reply_size = GRPC_MAX_MESSAGE + 1;
-	ok(call_echo(&rq, &err) == NULL && err.code == ERR_RESOURCE_EXHAUSTED, "response too large");
+	ok(call_echo(&rq, &err) == NULL && err.code == ERR_RESOURCE_EXHAUSTED,
+	    "response too large");
 	rq.reply_size = 0;
 	rq.payload.len = GRPC_MAX_MESSAGE + 1;
 	rq.payload.data = xcalloc(1, rq.payload.len);
@@ -357,8 +364,10 @@ test_drain(void)
 	ok(p.call.err.code == ERR_NONE && p.messages == 1, "the call in flight is answered");
 	turn_until(&drained, 1);
 	is_int(drained, 1, "and then the drain is done");
-	ok(grpc_client_unary(client, PATH("Slow"), &rq.base, &coracle__test__echo_response__descriptor,
-	       1000, &err) == NULL && err.code == ERR_UNAVAILABLE, "the connection is closed");
+	ok(grpc_client_unary(client, PATH("Slow"), &rq.base,
+	       &coracle__test__echo_response__descriptor, 1000, &err) == NULL &&
+	        err.code == ERR_UNAVAILABLE,
+	    "the connection is closed");
 }
 
 static void
@@ -449,17 +458,20 @@ test_sockets(void)
 	snprintf(file, sizeof(file), "%s/file", dir);
 	fclose(fopen(file, "w"));
 	ok(grpc_server_listen(other, file, &err) < 0 && err.code == ERR_ALREADY_EXISTS &&
-	    access(file, F_OK) == 0, "a file is not a socket: %s", err.msg);
+	        access(file, F_OK) == 0,
+	    "a file is not a socket: %s", err.msg);
 	unlink(file);
 	memset(longer, 'x', sizeof(longer) - 1);
 	longer[sizeof(longer) - 1] = '\0';
 	ok(grpc_server_listen(other, longer, &err) < 0, "a path too long");
-	ok(grpc_server_listen_fd(other, dup(0), &err) < 0, "an fd that does not listen: %s", err.msg);
+	ok(grpc_server_listen_fd(other, dup(0), &err) < 0, "an fd that does not listen: %s",
+	    err.msg);
 	grpc_server_free(other);
 	ok(access(sock, F_OK) < 0, "the socket is removed at the end");
 	ok(grpc_client_open(sock, &err) == NULL && err.code == ERR_UNAVAILABLE, "nobody there: %s",
 	    err.msg);
-	ok(grpc_client_open("unix://", &err) == NULL && err.code == ERR_INVALID_ARGUMENT, "no path");
+	ok(grpc_client_open("unix://", &err) == NULL && err.code == ERR_INVALID_ARGUMENT,
+	    "no path");
 }
 
 int

@@ -73,25 +73,35 @@ test_rfc(void)
 	table(4096);
 	request("828684410f7777772e6578616d706c652e636f6d", "http", "/", 57, "C.3.1");
 	request("828684be58086e6f2d6361636865", "http", "/", 110, "C.3.2");
-	request("828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565", "https", "/index.html", 164,
-	    "C.3.3");
+	request("828785bf400a637573746f6d2d6b65790c637573746f6d2d76616c7565", "https",
+	    "/index.html", 164, "C.3.3");
 	table(4096);
 	request("828684418cf1e3c2e5f23a6ba0ab90f4ff", "http", "/", 57, "C.4.1");
 	request("828684be5886a8eb10649cbf", "http", "/", 110, "C.4.2");
-	request("828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf", "https", "/index.html", 164, "C.4.3");
+	request("828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf", "https", "/index.html", 164,
+	    "C.4.3");
 	table(256);
-	response("4803333032580770726976617465611d4d6f6e2c203231204f637420323031332032303a31333a323120"
-	         "474d546e1768747470733a2f2f7777772e6578616d706c652e636f6d", "302", 222, "C.5.1");
+	response(
+	    "4803333032580770726976617465611d4d6f6e2c203231204f637420323031332032303a31333a323120"
+	    "474d546e1768747470733a2f2f7777772e6578616d706c652e636f6d",
+	    "302", 222, "C.5.1");
 	response("4803333037c1c0bf", "307", 222, "C.5.2: the table evicts");
-	response("88c1611d4d6f6e2c203231204f637420323031332032303a31333a323220474d54c05a04677a69707738"
-	         "666f6f3d4153444a4b48514b425a584f5157454f50495541585157454f49553b206d61782d6167653d33363030"
-	         "3b2076657273696f6e3d31", "200", 215, "C.5.3");
+	response(
+	    "88c1611d4d6f6e2c203231204f637420323031332032303a31333a323220474d54c05a04677a69707738"
+	    "666f6f3d4153444a4b48514b425a584f5157454f50495541585157454f49553b206d61782d6167653d3336"
+	    "3030"
+	    "3b2076657273696f6e3d31",
+	    "200", 215, "C.5.3");
 	table(256);
-	response("488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff6e919d29ad171863c7"
-	         "8f0b97c8e9ae82ae43d3", "302", 222, "C.6.1");
+	response("488264025885aec3771a4b6196d07abe941054d444a8200595040b8166e082a62d1bff6e919d29ad1"
+	         "71863c7"
+	         "8f0b97c8e9ae82ae43d3",
+	    "302", 222, "C.6.1");
 	response("4883640effc1c0bf", "307", 222, "C.6.2");
-	response("88c16196d07abe941054d444a8200595040b8166e084a62d1bffc05a839bd9ab77ad94e7821dd7f2e6c7b335"
-	         "dfdfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007", "200", 215, "C.6.3");
+	response("88c16196d07abe941054d444a8200595040b8166e084a62d1bffc05a839bd9ab77ad94e7821dd7f2e"
+	         "6c7b335"
+	         "dfdfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007",
+	    "200", 215, "C.6.3");
 }
 
 static void
@@ -121,18 +131,20 @@ test_statuses(void)
 	is_str(h.pub.value[H2_STATUS], "204", "its value");
 	ok(parse(HEAD_RESPONSE, "8888") == 0 && h.malformed != NULL, "two: %s", h.malformed);
 	ok(parse(HEAD_RESPONSE, "0f1000") == 0 && h.malformed != NULL, "none: %s", h.malformed);
-	ok(parse(HEAD_RESPONSE, "0814 3132333435363738393031323334353637383930") == 0 && h.malformed != NULL,
+	ok(parse(HEAD_RESPONSE, "0814 3132333435363738393031323334353637383930") == 0 &&
+	        h.malformed != NULL,
 	    "a very long one: %s", h.malformed);
 	ok(parse(HEAD_TRAILERS, "88") == 0 && h.malformed != NULL, "in trailers: %s", h.malformed);
-	ok(parse(HEAD_RESPONSE, "8884") == 0 && h.malformed != NULL, "a :path in a response: %s", h.malformed);
+	ok(parse(HEAD_RESPONSE, "8884") == 0 && h.malformed != NULL, "a :path in a response: %s",
+	    h.malformed);
 }
 
 static void
 test_broken(void)
 {
-	static const char *const blocks[] = {"80", "be", "ff", "ffff", "ffffffffff7f", "40", "4001", "400161",
-	    "40016105", "0001617f", "00", "0f", "000161ffffffffff7f", "20", "3f", "3fe120", "8220", "823f81",
-	    "000161 81ff"};
+	static const char *const blocks[] = {"80", "be", "ff", "ffff", "ffffffffff7f", "40", "4001",
+	    "400161", "40016105", "0001617f", "00", "0f", "000161ffffffffff7f", "20", "3f",
+	    "3fe120", "8220", "823f81", "000161 81ff"};
 
 	table(4096);
 	for (size_t i = 0; i < sizeof(blocks) / sizeof(blocks[0]); i++)
@@ -141,11 +153,12 @@ test_broken(void)
 	is_int((long long)c.table.num_entries, 0, "nothing of it is in the table");
 	is_int(parse(HEAD_REQUEST, "203fe11f82868401 0161"), 0, "two table sizes at the beginning");
 	ok(h.malformed == NULL, "are well-formed");
-	ok(parse(HEAD_REQUEST, "82868400000161") == 0 && h.malformed != NULL, "an empty name: %s", h.malformed);
-	ok(parse(HEAD_REQUEST, "828684 000378207900") == 0 && h.malformed != NULL, "a blank in a name: %s",
+	ok(parse(HEAD_REQUEST, "82868400000161") == 0 && h.malformed != NULL, "an empty name: %s",
 	    h.malformed);
-	ok(parse(HEAD_REQUEST, "828684 00017803610a62") == 0 && h.malformed != NULL, "LF in a value: %s",
-	    h.malformed);
+	ok(parse(HEAD_REQUEST, "828684 000378207900") == 0 && h.malformed != NULL,
+	    "a blank in a name: %s", h.malformed);
+	ok(parse(HEAD_REQUEST, "828684 00017803610a62") == 0 && h.malformed != NULL,
+	    "LF in a value: %s", h.malformed);
 	ok(parse(HEAD_REQUEST, "828684 400a636f6e6e656374696f6e0161") == 0 && h.malformed != NULL,
 	    "connection: %s", h.malformed);
 	is_int((long long)c.table.num_entries, 1, "but that is in the table");
@@ -175,10 +188,21 @@ test_bomb(void)
 static void
 test_write(void)
 {
-	static const struct h2_field fields[] = {{H2_STATUS, "200"}, {H2_CONTENT_TYPE, "application/grpc"},
-	    {H2_GRPC_STATUS, "13"}, {H2_GRPC_MESSAGE, "x"}};
-	static const struct h2_field rq[] = {{H2_METHOD, "POST"}, {H2_SCHEME, "http"}, {H2_PATH, "/a/b"},
-	    {H2_AUTHORITY, "localhost"}, {H2_TE, "trailers"}, {H2_USER_AGENT, "x"}, {H2_GRPC_TIMEOUT, "1S"}};
+	static const struct h2_field fields[] = {
+	    {H2_STATUS,       "200"             },
+	    {H2_CONTENT_TYPE, "application/grpc"},
+	    {H2_GRPC_STATUS,  "13"              },
+	    {H2_GRPC_MESSAGE, "x"               },
+	};
+	static const struct h2_field rq[] = {
+	    {H2_METHOD,       "POST"     },
+	    {H2_SCHEME,       "http"     },
+	    {H2_PATH,         "/a/b"     },
+	    {H2_AUTHORITY,    "localhost"},
+	    {H2_TE,           "trailers" },
+	    {H2_USER_AGENT,   "x"        },
+	    {H2_GRPC_TIMEOUT, "1S"       },
+	};
 	struct buf b = BUF_INIT;
 	char long_value[5000];
 

@@ -30,8 +30,11 @@ block(enum head_kind kind, const char *text, bool end)
 static void
 test_good(void)
 {
-	is_str(block(HEAD_REQUEST, PSEUDO ":authority=x y/z|te=trailers|content-type=a|grpc-timeout=1S|"
-	    "grpc-timeout=2S|content-length=12|content-length=12|x-other=y", false), NULL, "a request");
+	is_str(block(HEAD_REQUEST,
+	           PSEUDO ":authority=x y/z|te=trailers|content-type=a|grpc-timeout=1S|"
+	                  "grpc-timeout=2S|content-length=12|content-length=12|x-other=y",
+	           false),
+	    NULL, "a request");
 	is_str(h.pub.value[H2_METHOD], "POST", "method");
 	is_str(h.pub.value[H2_PATH], "/a/b", "path");
 	is_str(h.pub.value[H2_AUTHORITY], "x y/z", "any authority");
@@ -54,30 +57,30 @@ test_bad(void)
 		enum head_kind kind;
 		const char *text;
 	} cases[] = {
-	    {HEAD_REQUEST, ""},
-	    {HEAD_REQUEST, ":method=POST|:scheme=http"},
-	    {HEAD_REQUEST, ":method=POST|:scheme=http|:path="},
-	    {HEAD_REQUEST, PSEUDO ":method=POST"},
-	    {HEAD_REQUEST, PSEUDO ":authority=a|:authority=b"},
-	    {HEAD_REQUEST, PSEUDO ":status=200"},
-	    {HEAD_REQUEST, PSEUDO ":protocol=x"},
-	    {HEAD_REQUEST, "te=trailers|" PSEUDO},
-	    {HEAD_REQUEST, PSEUDO "te=gzip"},
-	    {HEAD_REQUEST, PSEUDO "connection=close"},
-	    {HEAD_REQUEST, PSEUDO "keep-alive=1"},
-	    {HEAD_REQUEST, PSEUDO "proxy-connection=1"},
-	    {HEAD_REQUEST, PSEUDO "transfer-encoding=chunked"},
-	    {HEAD_REQUEST, PSEUDO "upgrade=h2c"},
-	    {HEAD_REQUEST, PSEUDO "content-length=x"},
-	    {HEAD_REQUEST, PSEUDO "content-length="},
-	    {HEAD_REQUEST, PSEUDO "content-length=1|content-length=2"},
-	    {HEAD_REQUEST, PSEUDO "content-length=99999999999999999999"},
-	    {HEAD_REQUEST, PSEUDO "=value"},
-	    {HEAD_RESPONSE, "content-type=x"},
-	    {HEAD_RESPONSE, ":status=200|:status=200"},
-	    {HEAD_RESPONSE, ":status=200|:path=/"},
-	    {HEAD_TRAILERS, ":status=200"},
-	    {HEAD_TRAILERS, "x=y|:path=/"},
+	    {HEAD_REQUEST,  ""	                                  },
+	    {HEAD_REQUEST,  ":method=POST|:scheme=http"                 },
+	    {HEAD_REQUEST,  ":method=POST|:scheme=http|:path="          },
+	    {HEAD_REQUEST,  PSEUDO ":method=POST"                       },
+	    {HEAD_REQUEST,  PSEUDO ":authority=a|:authority=b"          },
+	    {HEAD_REQUEST,  PSEUDO ":status=200"                        },
+	    {HEAD_REQUEST,  PSEUDO ":protocol=x"                        },
+	    {HEAD_REQUEST,  "te=trailers|" PSEUDO                       },
+	    {HEAD_REQUEST,  PSEUDO "te=gzip"                            },
+	    {HEAD_REQUEST,  PSEUDO "connection=close"                   },
+	    {HEAD_REQUEST,  PSEUDO "keep-alive=1"                       },
+	    {HEAD_REQUEST,  PSEUDO "proxy-connection=1"                 },
+	    {HEAD_REQUEST,  PSEUDO "transfer-encoding=chunked"          },
+	    {HEAD_REQUEST,  PSEUDO "upgrade=h2c"                        },
+	    {HEAD_REQUEST,  PSEUDO "content-length=x"                   },
+	    {HEAD_REQUEST,  PSEUDO "content-length="                    },
+	    {HEAD_REQUEST,  PSEUDO "content-length=1|content-length=2"  },
+	    {HEAD_REQUEST,  PSEUDO "content-length=99999999999999999999"},
+	    {HEAD_REQUEST,  PSEUDO "=value"                             },
+	    {HEAD_RESPONSE, "content-type=x"                            },
+	    {HEAD_RESPONSE, ":status=200|:status=200"                   },
+	    {HEAD_RESPONSE, ":status=200|:path=/"                       },
+	    {HEAD_TRAILERS, ":status=200"                               },
+	    {HEAD_TRAILERS, "x=y|:path=/"                               },
 	};
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {

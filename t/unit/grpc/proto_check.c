@@ -36,7 +36,8 @@ test_refused(void)
 	REFUSED("\x10\x80", ERR_INTERNAL, BAD "reply_size is cut short or of no known type");
 	REFUSED("\x10\x80\x80\x80\x80\x80\x80\x80\x80\x80\x80\x01", ERR_INTERNAL,
 	    BAD "reply_size is cut short or of no known type");
-	REFUSED("\x15\x01\x02\x03", ERR_INTERNAL, BAD "reply_size is cut short or of no known type");
+	REFUSED(
+	    "\x15\x01\x02\x03", ERR_INTERNAL, BAD "reply_size is cut short or of no known type");
 	REFUSED("\x11\x01\x02\x03\x04\x05\x06\x07", ERR_INTERNAL,
 	    BAD "reply_size is cut short or of no known type");
 	REFUSED("\x13\x14", ERR_INTERNAL, BAD "reply_size is cut short or of no known type");
@@ -49,12 +50,14 @@ test_refused(void)
 	REFUSED("\x1a\x02\xc0\x80", ERR_INVALID_ARGUMENT, BAD "text contains invalid UTF-8");
 	REFUSED("\x1a\x01\x00", ERR_INVALID_ARGUMENT, BAD "text contains a NUL byte");
 	REFUSED("\x1a\x01\xff\x1a\x01z", ERR_INVALID_ARGUMENT, BAD "text contains invalid UTF-8");
-	REFUSED("\x22\x03\x0a\x01\xff", ERR_INVALID_ARGUMENT, BAD "labels.key contains invalid UTF-8");
+	REFUSED(
+	    "\x22\x03\x0a\x01\xff", ERR_INVALID_ARGUMENT, BAD "labels.key contains invalid UTF-8");
 	REFUSED("\x22\x06\x0a\x01k\x12\x01\xfe", ERR_INVALID_ARGUMENT,
 	    BAD "labels.value contains invalid UTF-8");
 	REFUSED("\x2a\x09\x12\x07\x12\x05\x0a\x03\x0a\x01\xff", ERR_INVALID_ARGUMENT,
 	    BAD "nested.deeper.deeper.label.key contains invalid UTF-8");
-	REFUSED("\x2a\x02\x0a\x05", ERR_INTERNAL, BAD "nested.label is cut short or of no known type");
+	REFUSED(
+	    "\x2a\x02\x0a\x05", ERR_INTERNAL, BAD "nested.label is cut short or of no known type");
 }
 
 static void
@@ -86,7 +89,8 @@ test_cost(const char *what, const char *bytes, size_t n)
 
 	arena_init(&a);
 	ok(proto_check(rq, bytes, n, &cost, &err) == 0, "%s: well-formed", what);
-	ok(protobuf_c_message_unpack(rq, &a.alloc, n, (const uint8_t *)bytes) != NULL, "... unpacks");
+	ok(protobuf_c_message_unpack(rq, &a.alloc, n, (const uint8_t *)bytes) != NULL,
+	    "... unpacks");
 	ok(a.total <= cost + 16384, "... in %zu bytes, %zu foreseen", a.total, cost);
 	arena_release(&a);
 }
