@@ -882,6 +882,16 @@ def leaks():
     ok(all(h.path.endswith("?sig=a%2Fb") for h in elsewhere.seen()), "its URL is not tampered with")
     ok(all(h.headers.get("X-Secret") == "s" for h in reg.seen(repo="away")), "the registry got them")
 
+    for realm, gets in ((reg, True), (elsewhere, False)):
+        realm.repos["/grant"] = lambda h: h.reply(200, b'{"token":"g"}')
+        realm.forget()
+        check(pull("--certs", certs, "--user", "u", "--password", "p", repo("granted", guarded(
+            image, lambda: f'Bearer realm="http://{realm.host}/grant"', lambda: "Bearer g"))), "ok",
+            f"a token from {'this' if gets else 'another'} host")
+        asked = realm.seen(what="/grant")
+        ok(asked and all((h.headers.get("X-Secret") == "s") == gets for h in asked),
+           "which got our headers" if gets else "which did not get our headers")
+
     def away_login(h):
         h.reply(302, Location=f"http://{elsewhere.host}/login")
         return True
@@ -958,6 +968,14 @@ def over_tls():
         check(pull("--certs", far, "registry.test/x",
                    env={"https_proxy": proxy, "HTTPS_PROXY": proxy, "no_proxy": "", "NO_PROXY": ""}),
               "ok", "through a proxy")
+    tls.repos["/grant"] = lambda h: h.reply(200, b'{"token":"g"}')
+    granted = repo("granted2", guarded(
+        image, lambda: f'Bearer realm="https://{tls.host}/grant"', lambda: "Bearer g"))
+    check(pull(granted), "ok", "an anonymous token from an unverified server")
+    tls.forget()
+    check(pull("--user", "u", "--password", "p", granted), "UNKNOWN", "a password for an unverified server",
+          "certificate")
+    ok(not tls.seen(), "does not get there")
     tls.repos["down"] = serve(image, blob=lambda h: (h.reply(
         302, Location=f"http://{reg.host}/v2/down/blobs/{h.what}"), True)[1])
     reg.repos["down"] = serve(image)

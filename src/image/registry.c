@@ -8,6 +8,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <time.h>
 
 #include "base/clock.h"
@@ -137,6 +138,14 @@ settle_error(struct registry_peer *peer, struct err *err, enum registry_weight w
 	settle(peer, err, weight);
 }
 
+bool
+registry_header_is(const char *line, const char *name)
+{
+	size_t n = strlen(name);
+
+	return strncasecmp(line, name, n) == 0 && line[n] == ':';
+}
+
 static int
 on_token_head(struct fetch *f)
 {
@@ -156,28 +165,50 @@ on_token_body(struct fetch *f, const char *p, size_t n)
 	return FETCH_TAKEN;
 }
 
+/* To the realm on the registry's own host goes what the registry gets. Elsewhere neither its
+ * headers nor our certificate go, and no credential without the server being verified. */
+static void
+fill_ask(const struct registry_peer *peer, const struct token_request *t, bool known,
+    const char **headers, struct fetch_tls *tls)
+{
+	const struct registry_host *h = peer->host;
+	cleanup_free char *home = xasprintf("%s://%s/", h->https ? "https" : "http", h->authority);
+	size_t n = 0;
+
+	*tls = h->tls;
+	if (t->authorization != NULL)
+		headers[n++] = t->authorization;
+	if (t->body != NULL)
+		headers[n++] = "Content-Type: application/x-www-form-urlencoded";
+	if (fetch_url_same_origin(home, t->url)) {
+		for (size_t i = 0; i < h->n_headers; i++)
+			if (t->authorization == NULL ||
+			    !registry_header_is(h->headers[i], "Authorization"))
+				headers[n++] = h->headers[i];
+	} else {
+		tls->cert = tls->key = NULL;
+		tls->insecure = tls->insecure && !known;
+	}
+	headers[n] = NULL;
+}
+
 static int
 ask(struct registry_peer *peer, struct err *err)
 {
 	struct registry *r = peer->registry;
 	const struct credential *cred =
 	    credential_applies(&r->cred, peer->host, r->domain) ? &r->cred : NULL;
-	cleanup_free char *endpoint =
-	    xasprintf("%s://%s/", peer->host->https ? "https" : "http", peer->host->authority);
+	const char **headers;
 	struct token_request t;
-	const char *headers[3] = {0};
-	struct fetch_tls tls = peer->host->tls;
+	struct fetch_tls tls;
 	struct fetch_spec spec;
 	int rc;
 
 	if (token_request_build(
 	        &peer->challenge, peer->host, r->repository, cred, peer->by_post, &t, err) < 0)
 		return -1;
-	if (!fetch_url_same_origin(endpoint, t.url)) /* our certificate is for the registry alone */
-		tls.cert = tls.key = NULL;
-	headers[0] = t.authorization;
-	if (t.body != NULL)
-		headers[0] = "Content-Type: application/x-www-form-urlencoded";
+	headers = xcalloc(peer->host->n_headers + 3, sizeof(*headers));
+	fill_ask(peer, &t, cred != NULL, headers, &tls);
 	spec = (struct fetch_spec){
 	    .method = t.method,
 	    .url = t.url,
@@ -186,12 +217,13 @@ ask(struct registry_peer *peer, struct err *err)
 	    .body_len = strlen(STR_OR_EMPTY(t.body)),
 	    .tls = &tls,
 	    .dial_timeout_ms = peer->host->dial_timeout_ms,
-	    .stall_timeout_ms = MIN(r->stall_timeout_ms, 60000),
+	    .stall_timeout_ms = MIN(r->stall_timeout_ms, REGISTRY_IMPATIENT_MS),
 	};
 	buf_truncate(&peer->body, 0);
 	peer->fetch.on_head = on_token_head;
 	peer->fetch.on_body = on_token_body;
 	rc = fetch_start(&peer->fetch, &spec, on_token, err);
+	free(headers);
 	token_request_release(&t);
 	return rc;
 }

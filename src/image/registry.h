@@ -34,8 +34,9 @@ struct registry_options {
 enum {
 	REGISTRY_STALL_MS = 5 * 60 * 1000,
 	REGISTRY_RETRY_MS = 500,
-	REGISTRY_TRIES = 4,               /* in a row without getting further */
-	REGISTRY_PAUSE_MAX_MS = 60 * 1000 /* the longest Retry-After that is waited for */
+	REGISTRY_IMPATIENT_MS = 60 * 1000, /* in place of the former where there is another way */
+	REGISTRY_TRIES = 4,                /* in a row without getting further */
+	REGISTRY_PAUSE_MAX_MS = 60 * 1000  /* the longest Retry-After that is waited for */
 };
 
 /* One host, and how we stand with it. */
@@ -89,6 +90,9 @@ void registry_unavailable(struct err *err);
 
 /* How long to pause before try n (1, 2, …); a bit more for each caller. */
 int64_t registry_pause_ms(const struct registry *r, unsigned n);
+
+/* Is the line "Name: value" a header of that name? */
+bool registry_header_is(const char *line, const char *name);
 
 /* Milliseconds that a Retry-After header asks for; -1: none, or malformed. */
 int64_t registry_retry_after_ms(const struct fetch *f);

@@ -189,7 +189,8 @@ fill_headers(struct registry_request *q, const char **list, char *range, size_t 
 	if (q->at_home && q->peer->authorization != NULL)
 		list[n++] = q->peer->authorization;
 	for (size_t i = 0; q->at_home && i < h->n_headers; i++)
-		if (q->peer->authorization == NULL || !str_starts(h->headers[i], "Authorization:"))
+		if (q->peer->authorization == NULL ||
+		    !registry_header_is(h->headers[i], "Authorization"))
 			list[n++] = h->headers[i];
 	list[n] = NULL;
 }
@@ -210,6 +211,8 @@ send_now(struct registry_request *q)
 	struct err err;
 	int rc;
 
+	if ((q->max > 0 || q->head) && next_peer(q) != NULL) /* a mute mirror: the next may talk */
+		spec.stall_timeout_ms = MIN(spec.stall_timeout_ms, REGISTRY_IMPATIENT_MS);
 	if (q->url == NULL)
 		q->url = home_url(q);
 	if (q->max > 0) {
