@@ -19,10 +19,7 @@
 #include "exec/keeper_impl.h"
 #include "loop/op.h"
 
-enum {
-	UNSENT_MAX = 16 << 20,
-	MESSAGES_PER_TURN = 64
-};
+enum { UNSENT_MAX = 16 << 20, MESSAGES_PER_TURN = 64 };
 
 /* A message that the socket had no room for. */
 struct keeper_unsent {
@@ -69,14 +66,15 @@ on_writable(struct ev_loop *l, ev_io *w, int events)
 }
 
 static int
-queue_message(struct keeper *k, const void *data, size_t len, const int *fds, size_t n_fds,
-    struct err *err)
+queue_message(
+    struct keeper *k, const void *data, size_t len, const int *fds, size_t n_fds, struct err *err)
 {
 	struct keeper_unsent *u;
 	size_t i;
 
 	if (k->unsent_bytes + len > UNSENT_MAX)
-		return err_set(err, ERR_RESOURCE_EXHAUSTED, "the keeper does not read its requests");
+		return err_set(
+		    err, ERR_RESOURCE_EXHAUSTED, "the keeper does not read its requests");
 	u = xmalloc(sizeof(*u) + len);
 	memcpy(u->data, data, len);
 	u->len = len;
@@ -99,8 +97,8 @@ queue_message(struct keeper *k, const void *data, size_t len, const int *fds, si
 }
 
 static int
-send_message(struct keeper *k, const void *data, size_t len, const int *fds, size_t n_fds,
-    struct err *err)
+send_message(
+    struct keeper *k, const void *data, size_t len, const int *fds, size_t n_fds, struct err *err)
 {
 	if (STAILQ_EMPTY(&k->unsent)) {
 		if (parcel_send(k->fd, data, len, fds, n_fds) == 0)
@@ -115,8 +113,8 @@ send_message(struct keeper *k, const void *data, size_t len, const int *fds, siz
 
 /* The plan is what makes a request long: it goes beside it. */
 static int
-send_long_launch(struct keeper *k, Coracle__Launch__Request *req, int *fds, size_t n_fds,
-    struct err *err)
+send_long_launch(
+    struct keeper *k, Coracle__Launch__Request *req, int *fds, size_t n_fds, struct err *err)
 {
 	Coracle__Launch__Plan *plan = req->launch->plan;
 	size_t len = coracle__launch__plan__get_packed_size(plan);
@@ -124,8 +122,8 @@ send_long_launch(struct keeper *k, Coracle__Launch__Request *req, int *fds, size
 	int fd, ret;
 
 	if (len > PARCEL_BODY_MAX)
-		return err_set(err, ERR_INVALID_ARGUMENT, "launch plan of %zu bytes; at most %d", len,
-		    PARCEL_BODY_MAX);
+		return err_set(err, ERR_INVALID_ARGUMENT, "launch plan of %zu bytes; at most %d",
+		    len, PARCEL_BODY_MAX);
 	coracle__launch__plan__pack(plan, body);
 	fd = parcel_memfd("launch-plan", body, len);
 	if (fd < 0)
@@ -145,17 +143,18 @@ send_long_launch(struct keeper *k, Coracle__Launch__Request *req, int *fds, size
 
 /* fds has room for one more. */
 static int
-send_request(struct keeper *k, Coracle__Launch__Request *req, int *fds, size_t n_fds,
-    struct err *err)
+send_request(
+    struct keeper *k, Coracle__Launch__Request *req, int *fds, size_t n_fds, struct err *err)
 {
 	size_t len = coracle__launch__request__get_packed_size(req);
 	cleanup_free uint8_t *packed = NULL;
 
 	if (len > PARCEL_MAX) {
-		if (req->what_case == CORACLE__LAUNCH__REQUEST__WHAT_LAUNCH && req->launch->plan != NULL)
+		if (req->what_case == CORACLE__LAUNCH__REQUEST__WHAT_LAUNCH &&
+		    req->launch->plan != NULL)
 			return send_long_launch(k, req, fds, n_fds, err);
-		return err_set(err, ERR_INVALID_ARGUMENT, "request of %zu bytes; at most %d", len,
-		    PARCEL_MAX);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "request of %zu bytes; at most %d", len, PARCEL_MAX);
 	}
 	packed = xmalloc(len);
 	coracle__launch__request__pack(req, packed);
@@ -206,8 +205,9 @@ start(struct keeper *k, struct keeper_call *call, Coracle__Launch__Request *req,
 	if (k->fd < 0 || (!k->answers && call != &k->hello))
 		return err_set(err, ERR_UNAVAILABLE, "the keeper is being started");
 	if (n_fds > PARCEL_FDS - KEEPER_PIPES - 1)
-		return err_set(err, ERR_INVALID_ARGUMENT, "%zu descriptors for the keeper; at most %d",
-		    n_fds, PARCEL_FDS - KEEPER_PIPES - 1);
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%zu descriptors for the keeper; at most %d", n_fds,
+		    PARCEL_FDS - KEEPER_PIPES - 1);
 	if (n_fds > 0)
 		memcpy(all, fds, n_fds * sizeof(*fds));
 	memset(call, 0, sizeof(*call));
@@ -249,7 +249,7 @@ stop_call(struct op *op)
 {
 	struct keeper_call *call;
 
-	TAILQ_FOREACH(call, &waiting_ops, op_entry)
+	TAILQ_FOREACH (call, &waiting_ops, op_entry)
 		if (call->op == op)
 			break;
 	if (call == NULL)
@@ -313,7 +313,7 @@ find_call(struct keeper *k, uint64_t serial)
 {
 	struct keeper_call *call;
 
-	TAILQ_FOREACH(call, &k->calls, entry)
+	TAILQ_FOREACH (call, &k->calls, entry)
 		if (call->serial == serial)
 			return call;
 	return NULL;

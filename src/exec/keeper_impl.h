@@ -27,7 +27,7 @@ struct keeper {
 	char *program, *state_dir, *cgroup;
 	struct keeper_hooks hooks;
 	void *owner;
-	int fd; /* of the connection; -1: none */
+	int fd;       /* of the connection; -1: none */
 	bool answers; /* its Hello came back */
 	pid_t pid;
 	char *version;

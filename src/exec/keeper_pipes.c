@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The pipes of running processes, kept open here too: a named pipe that nobody has open loses what is
- * in it, and that would be the last words of a container that dies while there is no keeper.
+ * The pipes of running processes, kept open here too: a named pipe that nobody has open loses what
+ * is in it, and that would be the last words of a container that dies while there is no keeper.
  */
 #include <string.h>
 
@@ -16,7 +16,7 @@ find(struct keeper *k, const char *id)
 {
 	struct keeper_pipes *p;
 
-	TAILQ_FOREACH(p, &k->pipes, entry)
+	TAILQ_FOREACH (p, &k->pipes, entry)
 		if (strcmp(p->id, id) == 0)
 			return p;
 	return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Starting a keeper, and finding one that runs: at start-up while nothing else is going on, and from
- * the loop when the keeper has died.
+ * Starting a keeper, and finding one that runs: at start-up while nothing else is going on, and
+ * from the loop when the keeper has died.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -60,8 +60,8 @@ static _Noreturn void
 exec_keeper(const struct keeper *k, int ready_fd)
 {
 	char number[16], procs[4096];
-	char *argv[] = {(char *)"coracle-keeper", (char *)"--state", k->state_dir, (char *)"--ready",
-	    number, NULL};
+	char *argv[] = {(char *)"coracle-keeper", (char *)"--state", k->state_dir,
+	    (char *)"--ready", number, NULL};
 	char *none_set[] = {NULL}, **envp = none_set;
 	struct sigaction dfl = {.sa_handler = SIG_DFL};
 	sigset_t none;
@@ -90,8 +90,8 @@ exec_keeper(const struct keeper *k, int ready_fd)
 	say_and_exit(ready_fd, k->program);
 }
 
-/* Forks twice, so that the keeper is nobody's child here. Returns the end of the pipe on which it says
- * "ready", or what went wrong. */
+/* Forks twice, so that the keeper is nobody's child here. Returns the end of the pipe on which it
+ * says "ready", or what went wrong. */
 static int
 spawn(const struct keeper *k, struct err *err)
 {

@@ -128,6 +128,16 @@ box_begin(struct box *b)
 	return box_connect(b);
 }
 
+static struct loop_timer box_tick;
+
+/* In a forked child that wants a loop of its own. */
+static inline void
+box_forked(void)
+{
+	memset(&box_tick, 0, sizeof(box_tick));
+	loop_init();
+}
+
 static void
 box_on_tick(struct loop_timer *t)
 {
@@ -140,8 +150,7 @@ box_on_tick(struct loop_timer *t)
 		int64_t end_ = clock_mono_ns() + BOX_WAIT_MS * NS_PER_MS;                          \
 		bool holds_;                                                                       \
 		while (!(holds_ = (cond)) && clock_mono_ns() < end_) {                             \
-			static struct loop_timer tick_;                                            \
-			timer_start(&tick_, 10, box_on_tick);                                      \
+			timer_start(&box_tick, 10, box_on_tick);                                   \
 			ev_run(loop, EVRUN_ONCE);                                                  \
 		}                                                                                  \
 		holds_;                                                                            \
@@ -201,7 +210,8 @@ box_start(struct box *b, struct keeper_call *call, const struct box_launch *l)
 {
 	Coracle__Launch__Plan plan = CORACLE__LAUNCH__PLAN__INIT;
 	char *argv[] = {(char *)"/bin/sh", (char *)"-c", (char *)l->script};
-	ProtobufCBinaryData env = {.data = (uint8_t *)(uintptr_t)"PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
+	ProtobufCBinaryData env = {
+	    .data = (uint8_t *)(uintptr_t) "PATH=/usr/sbin:/usr/bin:/sbin:/bin"};
 	char io[64];
 	int fds[3];
 	size_t n = 0;
@@ -338,8 +348,8 @@ box_read(const struct box *b, const char *name)
 	return buf_detach(&buf);
 }
 
-/* The content of a log without times: "stdout F text\n…"; the caller frees. NULL when a line is not as
- * the CRI wants it. */
+/* The content of a log without times: "stdout F text\n…"; the caller frees. NULL when a line is not
+ * as the CRI wants it. */
 static inline char *
 box_log(const struct box *b, const char *name)
 {
@@ -348,7 +358,8 @@ box_log(const struct box *b, const char *name)
 	while (*at != '\0') {
 		char *end = strchr(at, '\n'), *space = strchr(at, ' ');
 
-		if (end == NULL || space == NULL || space - at != 30 || at[29] != 'Z' || at[19] != '.') {
+		if (end == NULL || space == NULL || space - at != 30 || at[29] != 'Z' ||
+		    at[19] != '.') {
 			free(text);
 			return NULL;
 		}
@@ -374,7 +385,8 @@ box_write(const struct box *b, const char *name, const char *text)
 {
 	struct err err;
 
-	return fd_write_file(AT_FDCWD, box_path(b, name), text, strlen(text), 0600, false, &err) == 0;
+	return fd_write_file(AT_FDCWD, box_path(b, name), text, strlen(text), 0600, false, &err) ==
+	       0;
 }
 
 /* ---- the end ---- */
@@ -398,7 +410,8 @@ box_dead(pid_t pid)
 	return at == NULL || at[2] == 'Z' || at[2] == 'X';
 }
 
-/* Kills what still runs, asks the keeper to end, and removes the directory. True when the keeper did. */
+/* Kills what still runs, asks the keeper to end, and removes the directory. True when the keeper
+ * did. */
 static inline bool
 box_end(struct box *b)
 {

@@ -35,8 +35,8 @@ on_exit_watch(struct reactor_source *src, uint32_t events)
 	siginfo_t info = {0};
 
 	(void)events;
-	/* It may be a child of ours after all, when a keeper was upgraded to this one and lost its state:
-	 * then the reaper is who ends it. */
+	/* It may be a child of ours after all, when a keeper was upgraded to this one and lost its
+	 * state: then the reaper is who ends it. */
 	if (waitid(P_PIDFD, (id_t)p->adopted_pidfd, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
 		return;
 	switch (pidfd_exit_status(p->adopted_pidfd, p->pid, &status)) {
@@ -124,8 +124,8 @@ adopt(struct proc *p, const Coracle__Launch__Adopt *a, int *fds, struct err *err
 	if (pid < 0 && pidfd_signal(p->adopted_pidfd, 0) == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "adopt %s: pid_fd is no pidfd", a->id);
 	if (pid >= 0 && pid != a->pid)
-		return err_set(err, ERR_INVALID_ARGUMENT, "adopt %s: pid_fd is of process %d, not %d",
-		    a->id, (int)pid, a->pid);
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "adopt %s: pid_fd is of process %d, not %d", a->id, (int)pid, a->pid);
 	/* A pid that may be another's by now is not looked up by. */
 	proc_set_pid(p, pid < 0 ? 0 : pid);
 	if (a->log_path[0] != '\0' && crilog_open(&p->log, a->log_path, err) < 0)
@@ -165,8 +165,8 @@ adopt_request(uint64_t serial, const Coracle__Launch__Adopt *a, int *fds, size_t
 		front_send(&event, NULL, 0);
 		return;
 	}
-	p = proc_new(a->id,
-	    a->is_exec ? CORACLE__LAUNCH__PLAN__KIND__EXEC : CORACLE__LAUNCH__PLAN__KIND__CONTAINER);
+	p = proc_new(a->id, a->is_exec ? CORACLE__LAUNCH__PLAN__KIND__EXEC
+	                               : CORACLE__LAUNCH__PLAN__KIND__CONTAINER);
 	if (adopt(p, a, fds, &err) < 0) {
 		proc_free(p);
 		front_answer(serial, &err);

@@ -18,9 +18,9 @@
 #include "exec/keeper/proc.h"
 
 enum {
-	INPUT_SIZE = 4096,     /* read at once, and kept until the process took it */
-	INPUT_READS = 16,      /* per turn */
-	CRASH_DELAY_MS = 200,  /* for the end of coracled's connection to show */
+	INPUT_SIZE = 4096,    /* read at once, and kept until the process took it */
+	INPUT_READS = 16,     /* per turn */
+	CRASH_DELAY_MS = 200, /* for the end of coracled's connection to show */
 	CHECK_MS = 50
 };
 
@@ -215,7 +215,8 @@ attachments_output(struct proc *p, bool is_stderr, const char *data, size_t n)
 
 /*
  * The client has no more to send. A socket that was closed altogether may mean that coracled was
- * killed: a process must not notice that, so its stdin stays open when the connection has ended too.
+ * killed: a process must not notice that, so its stdin stays open when the connection has ended
+ * too.
  */
 static void
 input_ended(struct attachment *a)
@@ -242,7 +243,7 @@ static void
 on_input_end(struct attachment *a)
 {
 	reactor_del(&a->in_src);
-	if (a->in_hangup)
+	if (a->in_hangup && a->proc->stdin_once && !a->proc->tty)
 		reactor_timer_start(&a->in_timer, CRASH_DELAY_MS, on_input_timer);
 	else
 		input_ended(a);
@@ -255,7 +256,8 @@ feed_queue(struct attachment *a)
 	while (a->in_len > 0) {
 		struct input *in = a->proc->in;
 		/* Nobody reads it: what a client sends is dropped, and its output goes on. */
-		ssize_t n = in == NULL ? (ssize_t)a->in_len : input_write(in, a->in_queue, a->in_len);
+		ssize_t n =
+		    in == NULL ? (ssize_t)a->in_len : input_write(in, a->in_queue, a->in_len);
 
 		if (n < 0 && errno == EAGAIN)
 			return false;
@@ -281,8 +283,8 @@ feed(struct attachment *a)
 		ssize_t n;
 
 		if (!feed_queue(a)) {
-			/* It sleeps until the process took something. Once only: to modify is to re-arm,
-			 * and a hangup would come again and again. */
+			/* It sleeps until the process took something. Once only: to modify is to
+			 * re-arm, and a hangup would come again and again. */
 			if (!a->in_blocked)
 				reactor_mod(&a->in_src, EPOLLET);
 			a->in_blocked = true;
@@ -385,10 +387,11 @@ attachment_new_take(struct proc *p, int in_fd, int out_fd, int err_fd, struct er
 	a->out[0].owner = a->out[1].owner = a;
 	a->epoch = front_epoch();
 	LIST_FOREACH(other, &p->attachments, entry)
-		others++;
+	others++;
 	LIST_INSERT_HEAD(&p->attachments, a, entry);
 	if (others >= ATTACHMENT_MAX)
-		err_set(err, ERR_RESOURCE_EXHAUSTED, "%s has %d attached clients", p->id, ATTACHMENT_MAX);
+		err_set(err, ERR_RESOURCE_EXHAUSTED, "%s has %d attached clients", p->id,
+		    ATTACHMENT_MAX);
 	else if (sink_start(&a->out[0], err) == 0 && sink_start(&a->out[1], err) == 0 &&
 	         input_start(a, err) == 0)
 		return 0;
@@ -400,7 +403,7 @@ void
 attachment_restore(struct attachment *a, const void *in, size_t in_len, const void *out,
     size_t out_len, const void *err_out, size_t err_len)
 {
-	if (a->in_fd >= 0 && in_len <= INPUT_SIZE) {
+	if (a->in_fd >= 0 && in_len > 0 && in_len <= INPUT_SIZE) {
 		memcpy(a->in_queue, in, in_len);
 		a->in_len = in_len;
 	}

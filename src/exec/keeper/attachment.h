@@ -3,10 +3,10 @@
  * Clients attached to a process: what it writes is copied to their sockets, what they send goes to
  * its stdin.
  *
- * Back-pressure is bounded. A client that is slower than the process slows it down, as long as it takes
- * something at all; one that takes nothing for STALL_MS while its queue is full, or cannot get rid of
- * it in FULL_MS, is detached, which it sees as the end of its streams. Input is read only when the
- * process has taken what came before.
+ * Back-pressure is bounded. A client that is slower than the process slows it down, as long as it
+ * takes something at all; one that takes nothing for STALL_MS while its queue is full, or cannot
+ * get rid of it in FULL_MS, is detached, which it sees as the end of its streams. Input is read
+ * only when the process has taken what came before.
  *
  * When the process ends, its clients get what is queued, for a while, and then the end.
  */

@@ -98,13 +98,14 @@ crilog_check_path(const char *path, struct err *err)
 	const char *at = path, *slash;
 
 	if (path[0] != '/' || path[strlen(path) - 1] == '/')
-		return err_set(err, ERR_INVALID_ARGUMENT, "log path \"%s\" is not an absolute file name",
-		    path);
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "log path \"%s\" is not an absolute file name", path);
 	for (; at != NULL; at = slash == NULL ? NULL : slash + 1) {
 		size_t n = (slash = strchr(at, '/')) != NULL ? (size_t)(slash - at) : strlen(at);
 
 		if (n == 2 && at[0] == '.' && at[1] == '.')
-			return err_set(err, ERR_INVALID_ARGUMENT, "log path \"%s\" contains \"..\"", path);
+			return err_set(
+			    err, ERR_INVALID_ARGUMENT, "log path \"%s\" contains \"..\"", path);
 	}
 	return 0;
 }
@@ -112,7 +113,10 @@ crilog_check_path(const char *path, struct err *err)
 int
 crilog_open(struct crilog *log, const char *path, struct err *err)
 {
-	enum { FLAGS = O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC };
+	enum {
+		FLAGS =
+		    O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC
+	};
 	cleanup_close int fd = -1;
 	struct stat st;
 
@@ -194,7 +198,8 @@ crilog_write(struct crilog *log, const char *out, size_t len, size_t records, ui
 	if (kept < done) {
 		off_t end = lseek(log->fd, 0, SEEK_END);
 
-		if (end >= (off_t)(done - kept) && ftruncate(log->fd, end - (off_t)(done - kept)) < 0)
+		if (end >= (off_t)(done - kept) &&
+		    ftruncate(log->fd, end - (off_t)(done - kept)) < 0)
 			why = errno;
 	}
 	log->dropped += records - kept_records;

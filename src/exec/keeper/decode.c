@@ -24,8 +24,8 @@ static int
 check_fd(uint32_t index, size_t n_fds, const char *name, struct err *err)
 {
 	if (index > n_fds)
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s is %u, but %zu descriptors came with it",
-		    name, index, n_fds);
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "%s is %u, but %zu descriptors came with it", name, index, n_fds);
 	return 0;
 }
 
@@ -51,8 +51,8 @@ check_plan(const Coracle__Launch__Plan *plan, size_t n_fds, struct err *err)
 	    check_fd(plan->stderr_fd, n_fds, "plan.stderr_fd", err) < 0)
 		return -1;
 	if (plan->tty_width > UINT16_MAX || plan->tty_height > UINT16_MAX)
-		return err_set(err, ERR_INVALID_ARGUMENT, "plan: terminal of %u x %u", plan->tty_width,
-		    plan->tty_height);
+		return err_set(err, ERR_INVALID_ARGUMENT, "plan: terminal of %u x %u",
+		    plan->tty_width, plan->tty_height);
 	return 0;
 }
 
@@ -63,7 +63,8 @@ check_launch(const Coracle__Launch__Launch *l, size_t n_fds, struct err *err)
 	    check_io_dir(l->io_dir, err) < 0 || check_log_path(l->log_path, err) < 0)
 		return -1;
 	if ((l->plan != NULL) == (l->plan_fd != 0))
-		return err_set(err, ERR_INVALID_ARGUMENT, "launch of %s: needs plan or plan_fd", l->id);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "launch of %s: needs plan or plan_fd", l->id);
 	return l->plan == NULL ? 0 : check_plan(l->plan, n_fds, err);
 }
 
@@ -162,7 +163,8 @@ decode_plan_body(Coracle__Launch__Launch *launch, int fd, size_t n_fds, struct e
 		return err_wrap(err, "plan_fd");
 	plan = coracle__launch__plan__unpack(NULL, b.len, (const uint8_t *)b.data);
 	if (plan == NULL)
-		return err_set(err, ERR_INVALID_ARGUMENT, "plan_fd: %zu bytes that are no plan", b.len);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "plan_fd: %zu bytes that are no plan", b.len);
 	if (check_plan(plan, n_fds, err) < 0) {
 		coracle__launch__plan__free_unpacked(plan, NULL);
 		return -1;

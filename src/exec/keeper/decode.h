@@ -13,13 +13,14 @@
 #include "proto/launch.pb-c.h"
 
 /* Every *_fd of the request is at most n_fds; ids are file names; a Launch has a plan or a plan_fd.
- * NULL with INVALID_ARGUMENT (UNIMPLEMENTED for a request of a newer coracled) naming what and where;
- * *ret_serial is set as far as it could be read, else 0. The caller frees with
+ * NULL with INVALID_ARGUMENT (UNIMPLEMENTED for a request of a newer coracled) naming what and
+ * where; *ret_serial is set as far as it could be read, else 0. The caller frees with
  * coracle__launch__request__free_unpacked(). */
-Coracle__Launch__Request *decode_request(const void *data, size_t len, size_t n_fds,
-    uint64_t *ret_serial, struct err *err);
+Coracle__Launch__Request *decode_request(
+    const void *data, size_t len, size_t n_fds, uint64_t *ret_serial, struct err *err);
 
-/* Read the plan that came as a memfd into launch->plan, which is checked like one that came inside. */
+/* Read the plan that came as a memfd into launch->plan, which is checked like one that came inside.
+ */
 int decode_plan_body(Coracle__Launch__Launch *launch, int fd, size_t n_fds, struct err *err);
 
 #endif

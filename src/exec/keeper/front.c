@@ -195,8 +195,8 @@ front_open(const char *state_dir, front_fn *message_fn, void (*gone_fn)(void), s
 
 	if (snprintf(socket_path, sizeof(socket_path), "%s/keeper.sock", state_dir) >=
 	    (int)sizeof(socket_path))
-		return err_set(err, ERR_INVALID_ARGUMENT, "state directory %s: too long a path for a socket",
-		    state_dir);
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "state directory %s: too long a path for a socket", state_dir);
 	memcpy(addr.sun_path, socket_path, sizeof(addr.sun_path));
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
@@ -344,13 +344,13 @@ front_answer(uint64_t serial, const struct err *err)
 }
 
 void
-front_each_queued(void (*each)(const void *data, size_t len, const int *fds, size_t n_fds, void *arg),
-    void *arg)
+front_each_queued(
+    void (*each)(const void *data, size_t len, const int *fds, size_t n_fds, void *arg), void *arg)
 {
 	struct queued *q;
 
 	STAILQ_FOREACH(q, &queue, entry)
-		each(q->data, q->len, q->fds, q->n_fds, arg);
+	each(q->data, q->len, q->fds, q->n_fds, arg);
 }
 
 /* ---- notes ---- */

@@ -16,14 +16,15 @@
 
 enum { FRONT_QUEUE_MAX = 1 << 20, FRONT_NOTES_MAX = 64 };
 
-/* Called with each message; the descriptors are the callee's, which stores -1 for those it keeps and
- * need not close the others. */
+/* Called with each message; the descriptors are the callee's, which stores -1 for those it keeps
+ * and need not close the others. */
 typedef void front_fn(const void *data, size_t len, int *fds, size_t n_fds);
 
-/* Bind <state>/keeper.sock (0600; one that a dead keeper left is replaced) and listen. state_dir has
- * to leave room for the name in a sockaddr_un. on_client_gone may be called from within front_send(). */
-int front_open(const char *state_dir, front_fn *on_message, void (*on_client_gone)(void),
-    struct err *err);
+/* Bind <state>/keeper.sock (0600; one that a dead keeper left is replaced) and listen. state_dir
+ * has to leave room for the name in a sockaddr_un. on_client_gone may be called from within
+ * front_send(). */
+int front_open(
+    const char *state_dir, front_fn *on_message, void (*on_client_gone)(void), struct err *err);
 /* As front_open, with the descriptors of the image before; client_fd -1: none. */
 int front_restore(int listen_fd, int client_fd, front_fn *on_message, void (*on_client_gone)(void),
     struct err *err);
@@ -50,8 +51,8 @@ void front_remove(void);      /* unlink the socket: the keeper ends */
 /* For an upgrade: the descriptors and the queue. data and fds are borrowed. */
 int front_listen_fd(void);
 int front_client_fd(void);
-void front_each_queued(void (*each)(const void *data, size_t len, const int *fds, size_t n_fds,
-    void *arg), void *arg);
+void front_each_queued(
+    void (*each)(const void *data, size_t len, const int *fds, size_t n_fds, void *arg), void *arg);
 /* Queue a message as it is; takes the descriptors. */
 void front_requeue_take(const void *data, size_t len, const int *fds, size_t n_fds);
 

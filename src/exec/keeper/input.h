@@ -21,8 +21,8 @@ struct input {
 struct input *input_new_take(struct proc *p, int fd);
 void input_free(struct input *in); /* NULL is fine */
 
-/* As write(2): -1 with EAGAIN when it is full, and then attachments_input_ready(proc) follows once it
- * has room; any other error: nobody reads it any more. */
+/* As write(2): -1 with EAGAIN when it is full, and then attachments_input_ready(proc) follows once
+ * it has room; any other error: nobody reads it any more. */
 ssize_t input_write(struct input *in, const char *data, size_t n);
 
 /* For good: the process sees the end of its input, and the client is told. Does nothing for a

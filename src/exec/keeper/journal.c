@@ -121,7 +121,8 @@ journal_end(void)
 	atomic_store(&journal->now.phase, IDLE);
 }
 
-/* Whether the records of a batch are in the log as a whole; what is there of them in part is cut off. */
+/* Whether the records of a batch are in the log as a whole; what is there of them in part is cut
+ * off. */
 static bool
 log_has(const struct batch *b, int log_fd)
 {
@@ -137,7 +138,8 @@ log_has(const struct batch *b, int log_fd)
 	if ((uint64_t)st.st_size == b->log_size + b->out_len)
 		return b->out_len > 0;
 	if ((uint64_t)st.st_size > b->log_size && (uint64_t)st.st_size < b->log_size + b->out_len) {
-		/* A torn record before the same ones once more, when even this fails: still no loss. */
+		/* A torn record before the same ones once more, when even this fails: still no
+		 * loss. */
 		int cut = ftruncate(log_fd, (off_t)b->log_size);
 
 		(void)cut;

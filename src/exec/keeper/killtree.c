@@ -21,7 +21,7 @@
 #include "exec/keeper/pidfd.h"
 
 enum {
-	DEPTH_MAX = 512,    /* of a tree; what is deeper dies as orphans of their container */
+	DEPTH_MAX = 512,        /* of a tree; what is deeper dies as orphans of their container */
 	CHILDREN_MAX = 1 << 20, /* bytes of a list of them */
 	STOP_TRIES = 20,
 	STOP_WAIT_NS = 100000
@@ -162,7 +162,8 @@ kill_below(pid_t pid, int pidfd, int depth)
 		pid_t parent;
 		char state;
 
-		/* The pidfd was there before the check, and is alive after it: they are one process. */
+		/* The pidfd was there before the check, and is alive after it: they are one
+		 * process. */
 		if (child >= 0 && read_stat(children[i], &state, &parent) && parent == pid &&
 		    pidfd_signal(child, 0) == 0)
 			kill_below(children[i], child, depth + 1);

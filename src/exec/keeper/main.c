@@ -62,12 +62,12 @@ static int
 parse_options(int argc, char **argv, struct options *o, struct err *err)
 {
 	static const struct option longs[] = {
-	    {"state", required_argument, NULL, 's'},
-	    {"ready", required_argument, NULL, 'r'},
+	    {"state",   required_argument, NULL, 's'},
+	    {"ready",   required_argument, NULL, 'r'},
 	    {"restore", required_argument, NULL, 'R'},
-	    {"version", no_argument, NULL, 'V'},
-	    {"help", no_argument, NULL, 'h'},
-	    {NULL, 0, NULL, 0},
+	    {"version", no_argument,       NULL, 'V'},
+	    {"help",    no_argument,       NULL, 'h'},
+	    {NULL,      0,                 NULL, 0  },
 	};
 	int c;
 
@@ -193,8 +193,8 @@ lock(int state_dirfd, const char *state_dir, struct err *err)
 		return err_errno(err, "open keeper.lock");
 	if (fcntl(fd, F_SETLK, &l) < 0) {
 		fcntl(fd, F_GETLK, &l);
-		return err_set(err, ERR_ALREADY_EXISTS, "process %d is the keeper of %s", (int)l.l_pid,
-		    state_dir);
+		return err_set(err, ERR_ALREADY_EXISTS, "process %d is the keeper of %s",
+		    (int)l.l_pid, state_dir);
 	}
 	return take_fd(fd);
 }
@@ -219,9 +219,9 @@ set_up(const struct options *o, struct err *err)
 	}
 	if (journal_open(dir, &soft) < 0)
 		front_note("%s: lines may be logged twice when the keeper is killed", soft.msg);
-	if (o->restore_fd >= 0 ? upgrade_restore(o->restore_fd, o->state_dir, err) < 0
-	                       : front_open(o->state_dir, requests_on_message,
-	                             requests_on_client_gone, err) < 0)
+	if (o->restore_fd >= 0
+	        ? upgrade_restore(o->restore_fd, o->state_dir, err) < 0
+	        : front_open(o->state_dir, requests_on_message, requests_on_client_gone, err) < 0)
 		return -1;
 	if (proc_open_records(dir, err) < 0)
 		return -1;

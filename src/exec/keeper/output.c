@@ -22,8 +22,8 @@
 #include "exec/keeper/proc.h"
 
 enum {
-	PORTION = 64 * 1024,  /* looked at in one turn; what a pipe holds by default */
-	WRITES_PER_TURN = 4,  /* of records: a flood of empty lines is 40 times as long in the log */
+	PORTION = 64 * 1024, /* looked at in one turn; what a pipe holds by default */
+	WRITES_PER_TURN = 4, /* of records: a flood of empty lines is 40 times as long in the log */
 	DRAIN_MAX = 16 << 20, /* of a terminal that something still writes to */
 };
 
@@ -120,7 +120,10 @@ report(const struct crilog *log, enum crilog_result result, uint64_t dropped)
 static void
 take(struct output *o, char *at, size_t n, char *last)
 {
-	struct iovec iov[2] = {{at, n - 1}, {last, 1}};
+	struct iovec iov[2] = {
+	    {at,   n - 1},
+            {last, 1    }
+        };
 	ssize_t got;
 
 	do
@@ -129,12 +132,13 @@ take(struct output *o, char *at, size_t n, char *last)
 	o->seen -= MIN(o->seen, n);
 }
 
-/* Log the pieces at the front of data, and take them off the pipe when that is where they still are.
- * Returns how many bytes that was. */
+/* Log the pieces at the front of data, and take them off the pipe when that is where they still
+ * are. Returns how many bytes that was. */
 static size_t
 log_pieces(struct output *o, char *data, size_t len, bool in_pipe, bool final)
 {
-	struct crilog_style style = {o->is_stderr ? "stderr" : "stdout", o->proc->max_line, o->terminal};
+	struct crilog_style style = {
+	    o->is_stderr ? "stderr" : "stdout", o->proc->max_line, o->terminal};
 	struct crilog *log = &o->proc->log;
 	size_t at = 0;
 	int writes;
@@ -149,7 +153,8 @@ log_pieces(struct output *o, char *data, size_t len, bool in_pipe, bool final)
 		size_t n, out, count;
 		uint64_t dropped;
 
-		n = crilog_format(&style, final, data + at, len - at, records, records_cap, &out, &count);
+		n = crilog_format(
+		    &style, final, data + at, len - at, records, records_cap, &out, &count);
 		if (n == 0)
 			break;
 		if (in_pipe)
@@ -215,8 +220,8 @@ carry_log(struct output *o, bool final)
 	return used;
 }
 
-/* The pipe cannot take the end of the unfinished line of n bytes that it holds: it is full, be it of
- * bytes or of small buffers, or there is more than a look at it reaches. */
+/* The pipe cannot take the end of the unfinished line of n bytes that it holds: it is full, be it
+ * of bytes or of small buffers, or there is more than a look at it reaches. */
 static bool
 is_stuck(const struct output *o, size_t n)
 {
@@ -293,7 +298,8 @@ drain_carry(struct output *o, size_t left)
 		if (n <= 0)
 			break;
 		left -= (size_t)n;
-		show_clients(o, window + MIN(o->seen, (size_t)n), (size_t)n - MIN(o->seen, (size_t)n));
+		show_clients(
+		    o, window + MIN(o->seen, (size_t)n), (size_t)n - MIN(o->seen, (size_t)n));
 		o->seen -= MIN(o->seen, (size_t)n);
 		carry_add(o, window, (size_t)n);
 		while (carry_log(o, false) > 0 && o->carry_len > 0)

@@ -5,8 +5,8 @@
  *
  * Of a pipe the bytes are looked at first (tee(2)), logged, and only then taken out, as whole
  * records, so that a killed keeper loses none (exec/keeper/journal.h) and an unfinished line costs
- * no memory here: it waits in the pipe. Only a line that the pipe cannot hold, and a terminal's output,
- * is carried in memory.
+ * no memory here: it waits in the pipe. Only a line that the pipe cannot hold, and a terminal's
+ * output, is carried in memory.
  *
  * A turn handles one portion of at most 64 KB of one output; who has more waits for its next turn.
  */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Messages with file descriptors over a SOCK_SEQPACKET socket, and sealed memfds for bodies that are
- * too long for one. Used on both sides of keeper.sock.
+ * Messages with file descriptors over a SOCK_SEQPACKET socket, and sealed memfds for bodies that
+ * are too long for one. Used on both sides of keeper.sock.
  */
 #ifndef EXEC_KEEPER_PARCEL_H
 #define EXEC_KEEPER_PARCEL_H
@@ -19,9 +19,9 @@ enum {
 	PARCEL_BODY_MAX = 16 * 1024 * 1024 /* bytes of a memfd that is accepted */
 };
 
-/* Receive one message of at most cap bytes, and up to PARCEL_FDS descriptors (CLOEXEC, the caller's).
- * Returns its length; 0: the peer has gone; -1 with errno: EAGAIN, EMSGSIZE when the message or its
- * descriptors were cut (none is kept), or as of recvmsg(2). */
+/* Receive one message of at most cap bytes, and up to PARCEL_FDS descriptors (CLOEXEC, the
+ * caller's). Returns its length; 0: the peer has gone; -1 with errno: EAGAIN, EMSGSIZE when the
+ * message or its descriptors were cut (none is kept), or as of recvmsg(2). */
 ssize_t parcel_recv(int sock, void *buf, size_t cap, int fds[static PARCEL_FDS], size_t *ret_n_fds);
 
 /* Send one message; nothing is sent in part. 0, or -1 with errno. Does not raise SIGPIPE. */

@@ -74,7 +74,8 @@ may_read_exit_code(void)
 	       (caps[0].effective & (1U << CAP_SYS_PTRACE)) != 0;
 }
 
-/* State and exit_code, fields 3 and 52 of proc_pid_stat(5); the name before them may hold anything. */
+/* State and exit_code, fields 3 and 52 of proc_pid_stat(5); the name before them may hold anything.
+ */
 static bool
 zombie_status(pid_t pid, int32_t *ret_status)
 {
@@ -106,7 +107,8 @@ pidfd_exit_status(int pidfd, pid_t pid, int32_t *ret_status)
 
 	if (poll(&p, 1, 0) <= 0 || (p.revents & (POLLIN | POLLHUP)) == 0)
 		return PIDFD_RUNNING;
-	/* A zombie is there until it is reaped: that it still is afterwards means that it was read. */
+	/* A zombie is there until it is reaped: that it still is afterwards means that it was read.
+	 */
 	if (may_read_exit_code() && zombie_status(pid, &status) && pidfd_signal(pidfd, 0) == 0) {
 		*ret_status = status;
 		return PIDFD_EXITED;

@@ -9,11 +9,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-int pidfd_open_(pid_t pid); /* CLOEXEC; -1 with errno */
+int pidfd_open_(pid_t pid);           /* CLOEXEC; -1 with errno */
 int pidfd_signal(int pidfd, int sig); /* 0 probes */
 
-/* The process a pidfd stands for, or -1: it has been reaped, is not in our PID namespace, or this is
- * no pidfd. */
+/* The process a pidfd stands for, or -1: it has been reaped, is not in our PID namespace, or this
+ * is no pidfd. */
 pid_t pidfd_pid(int pidfd);
 
 enum pidfd_exit {
@@ -22,8 +22,8 @@ enum pidfd_exit {
 	PIDFD_LOST    /* it has ended, and the kernel does not tell how */
 };
 
-/* How the process of somebody else's ended: from PIDFD_GET_INFO once it is reaped (Linux 6.15), from
- * /proc while it is not. pid: what pidfd_pid() was. */
+/* How the process of somebody else's ended: from PIDFD_GET_INFO once it is reaped (Linux 6.15),
+ * from /proc while it is not. pid: what pidfd_pid() was. */
 enum pidfd_exit pidfd_exit_status(int pidfd, pid_t pid, int32_t *ret_status);
 
 #endif

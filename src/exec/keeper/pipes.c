@@ -53,12 +53,11 @@ static int
 make_one(int dirfd, int which, struct pipes *p)
 {
 	unlinkat(dirfd, names[which], 0);
-	if (mkfifoat(dirfd, names[which], 0600) < 0 ||
-	    fchmodat(dirfd, names[which], 0666, 0) < 0)
+	if (mkfifoat(dirfd, names[which], 0600) < 0 || fchmodat(dirfd, names[which], 0666, 0) < 0)
 		return -1;
 	if (which == STDIN) {
-		/* A writer needs a reader first; the process's own end is opened with a writer there, so
-		 * that it does not block here and is blocking later. */
+		/* A writer needs a reader first; the process's own end is opened with a writer
+		 * there, so that it does not block here and is blocking later. */
 		cleanup_close int first = open_fifo(dirfd, which, O_RDONLY | O_NONBLOCK);
 
 		p->ours[which] = open_fifo(dirfd, which, O_WRONLY | O_NONBLOCK);

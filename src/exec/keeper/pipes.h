@@ -20,7 +20,13 @@ struct pipes {
 };
 
 /* -1 everywhere: for cleanup, and for what is to be left out. */
-#define PIPES_INIT {{-1, -1, -1}, {-1, -1, -1}}
+#define PIPES_INIT                                                                                 \
+	{                                                                                          \
+		{-1, -1, -1},                                                                      \
+		{                                                                                  \
+			-1, -1, -1                                                                 \
+		}                                                                                  \
+	}
 #define cleanup_pipes __attribute__((cleanup(pipes_closep)))
 void pipes_closep(struct pipes *p);
 

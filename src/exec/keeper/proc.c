@@ -76,8 +76,8 @@ proc_find(const char *id)
 	struct proc *p;
 
 	LIST_FOREACH(p, &by_id[bucket_of_id(id)], by_id)
-		if (strcmp(p->id, id) == 0)
-			return p;
+	if (strcmp(p->id, id) == 0)
+		return p;
 	return NULL;
 }
 
@@ -87,8 +87,8 @@ proc_by_pid(pid_t pid)
 	struct proc *p;
 
 	LIST_FOREACH(p, &by_pid[(unsigned)pid % BUCKETS], by_pid)
-		if (p->pid == pid)
-			return p;
+	if (p->pid == pid)
+		return p;
 	return NULL;
 }
 

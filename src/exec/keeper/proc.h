@@ -6,8 +6,8 @@
  *	PROC_RUNNING     launched, adopted, or taken over from the image before an upgrade
  *	PROC_ENDED       its record is in <state>/exits/<id>; stays until Forget
  *
- * A struct proc owns its log, outputs, input and attached clients; when it ends only the ids and the
- * record remain.
+ * A struct proc owns its log, outputs, input and attached clients; when it ends only the ids and
+ *the record remain.
  */
 #ifndef EXEC_KEEPER_PROC_H
 #define EXEC_KEEPER_PROC_H
@@ -39,7 +39,7 @@ struct proc {
 	enum proc_state state;
 	bool tty, stdin_once, kill_with_client;
 	uint64_t max_line;
-	struct launching *launching; /* PROC_LAUNCHING only */
+	struct launching *launching;      /* PROC_LAUNCHING only */
 	struct reactor_source exit_watch; /* adopted: its pidfd, owned; else not registered */
 	int adopted_pidfd;                /* -1: a child of ours */
 	int tty_fd;                       /* the master side; -1 */

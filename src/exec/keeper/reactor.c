@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The keeper's event loop: see reactor.h. A turn waits for events, calls the sources that have some,
- * then the timers that are due, then the tasks that were queued before the turn's tasks began.
+ * The keeper's event loop: see reactor.h. A turn waits for events, calls the sources that have
+ * some, then the timers that are due, then the tasks that were queued before the turn's tasks
+ * began.
  */
 #include "exec/keeper/reactor.h"
 
@@ -92,7 +93,7 @@ reactor_timer_start(struct reactor_timer *t, int64_t ms, void (*fire)(struct rea
 	t->fire = fire;
 	t->due_ns = clock_mono_ns() + ms * NS_PER_MS;
 	t->armed = true;
-	TAILQ_FOREACH(next, &timers, entry)
+	TAILQ_FOREACH (next, &timers, entry)
 		if (next->due_ns > t->due_ns)
 			break;
 	if (next != NULL)
@@ -128,7 +129,7 @@ reactor_task_cancel(struct reactor_task *t)
 	if (!t->queued)
 		return;
 	t->queued = false;
-	TAILQ_FOREACH(r, &running, entry) {
+	TAILQ_FOREACH (r, &running, entry) {
 		if (r == t) {
 			TAILQ_REMOVE(&running, t, entry);
 			return;

@@ -7,8 +7,8 @@
 
 #include "base/err.h"
 
-/* Blocks SIGCHLD and SIGTERM, takes them by descriptor, and reaps what has ended before. SIGTERM ends a
- * keeper that has nothing to keep, and is nothing to others. */
+/* Blocks SIGCHLD and SIGTERM, takes them by descriptor, and reaps what has ended before. SIGTERM
+ * ends a keeper that has nothing to keep, and is nothing to others. */
 int reaper_open(struct err *err);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The requests of coracled and their handlers: see requests.h. A handler answers once, now or later;
- * one that returns -1 has the error answered for it.
+ * The requests of coracled and their handlers: see requests.h. A handler answers once, now or
+ * later; one that returns -1 has the error answered for it.
  */
 #include "exec/keeper/requests.h"
 
@@ -126,8 +126,8 @@ on_attach(const request *r, int *fds, size_t n_fds, struct err *err)
 	if (p == NULL)
 		return -1;
 	if (p->out[0] == NULL)
-		return err_set(err, ERR_FAILED_PRECONDITION, "the streams of %s are not the keeper's",
-		    p->id);
+		return err_set(
+		    err, ERR_FAILED_PRECONDITION, "the streams of %s are not the keeper's", p->id);
 	if (attachment_new_take(p, stream_fd(fds, a->stdin_fd), stream_fd(fds, a->stdout_fd),
 	        stream_fd(fds, a->stderr_fd), err) < 0)
 		return -1;
@@ -146,12 +146,12 @@ on_list(const request *r, int *fds, size_t n_fds, struct err *err)
 	struct proc *p;
 
 	(void)fds, (void)n_fds, (void)err;
-	TAILQ_FOREACH(p, &procs, all)
+	TAILQ_FOREACH (p, &procs, all)
 		n++;
 	all = xcalloc(n + 1, sizeof(*all));
 	at = xcalloc(n + 1, sizeof(*at));
 	exits = xcalloc(n + 1, sizeof(*exits));
-	TAILQ_FOREACH(p, &procs, all) {
+	TAILQ_FOREACH (p, &procs, all) {
 		if (p->state == PROC_LAUNCHING)
 			continue;
 		coracle__launch__process__init(&all[i]);
@@ -252,7 +252,7 @@ first_running(void)
 {
 	const struct proc *p;
 
-	TAILQ_FOREACH(p, &procs, all)
+	TAILQ_FOREACH (p, &procs, all)
 		if (p->state != PROC_ENDED)
 			return p;
 	return NULL;
@@ -320,10 +320,9 @@ kill_orphans(struct reactor_task *task)
 	struct proc *p;
 
 	(void)task;
-	TAILQ_FOREACH(p, &procs, all) {
-		/* Nobody will ever hear how this launch ends: it shall not have happened. */
+	TAILQ_FOREACH (p, &procs, all) {
 		if (p->state == PROC_LAUNCHING) {
-			pidfd_signal(p->launching->child.pidfd, SIGKILL);
+			start_abandon(p);
 		} else if (p->kill_with_client && p->state == PROC_RUNNING && p->pid > 0) {
 			p->kill_with_client = false;
 			killtree(p->pid, p->adopted_pidfd);
@@ -331,7 +330,8 @@ kill_orphans(struct reactor_task *task)
 	}
 }
 
-/* It may be in the middle of a send that it is found gone: processes are touched in the next turn. */
+/* It may be in the middle of a send that it is found gone: processes are touched in the next turn.
+ */
 void
 requests_on_client_gone(void)
 {

@@ -39,7 +39,8 @@ restore_output(struct proc *p, const Coracle__Launch__SavedOutput *s, bool is_st
 		return;
 	o = p->out[is_stderr] = output_new_take(p, fd, is_stderr, p->tty);
 	if (o == NULL) {
-		front_note("%s of %s was lost in the upgrade", is_stderr ? "stderr" : "stdout", p->id);
+		front_note(
+		    "%s of %s was lost in the upgrade", is_stderr ? "stderr" : "stdout", p->id);
 		return;
 	}
 	o->seen = s->seen;

@@ -110,6 +110,8 @@ start_answer_fds(struct proc *p, uint64_t serial, const char *note)
 
 /* ---- the child's progress ---- */
 
+static void on_status(struct reactor_source *src, uint32_t events);
+
 /* The keeper reads a terminal, and writes to it, unless whoever asked for an EXEC does so. */
 static int
 use_terminal(struct proc *p, bool wants_stdin)
@@ -144,6 +146,10 @@ on_running(struct proc *p)
 	uint64_t serial = l->serial;
 	char note[sizeof(l->child.note)];
 
+	if (l->abandoned) { /* it exec'd just before it was killed */
+		proc_free(p);
+		return;
+	}
 	memcpy(note, l->child.note, sizeof(note));
 	p->tty_fd = take_fd(l->child.tty_master);
 	if (p->kind == KIND(NAMESPACES)) {
@@ -170,10 +176,19 @@ start_progress(struct proc *p)
 {
 	struct launching *l = p->launching;
 	struct launch_failure fail;
-	enum launch_state state = launch_status(&l->child, &fail);
+	enum launch_state state;
 
-	if (l->child.status_fd < 0)
-		reactor_del(&l->status);
+	/* Before it is closed: a child that is just being cloned has it open as well, and then
+	 * epoll would go on reporting what can no longer be unregistered. */
+	reactor_del(&l->status);
+	state = launch_status(&l->child, &fail);
+	if (state == LAUNCH_PENDING &&
+	    reactor_add(&l->status, l->child.status_fd, EPOLLIN, on_status) < 0) {
+		fail = (struct launch_failure){.step = "start", .errnum = errno};
+		snprintf(fail.text, sizeof(fail.text), "watch it: %s", strerror(errno));
+		pidfd_signal(l->child.pidfd, SIGKILL);
+		state = LAUNCH_FAILED;
+	}
 	if (p->pid != l->child.pid)
 		proc_set_pid(p, l->child.pid);
 	if (state == LAUNCH_FAILED)
@@ -189,6 +204,13 @@ start_died(struct proc *p)
 	    .step = "start", .text = "the process was killed while it was being launched"};
 
 	fail_and_free(p, &fail);
+}
+
+void
+start_abandon(struct proc *p)
+{
+	p->launching->abandoned = true;
+	pidfd_signal(p->launching->child.pidfd, SIGKILL);
 }
 
 static void
@@ -232,8 +254,8 @@ prepare_streams(struct proc *p, const Coracle__Launch__Launch *l, const int *fds
 	if (plan->kind != KIND(CONTAINER) && plan->kind != KIND(EXEC))
 		return 0;
 	if (l->io_dir[0] == '\0' && plan->kind == KIND(EXEC)) {
-		*io = (struct launch_stdio){plan_fd(fds, plan->stdin_fd), plan_fd(fds, plan->stdout_fd),
-		    plan_fd(fds, plan->stderr_fd)};
+		*io = (struct launch_stdio){plan_fd(fds, plan->stdin_fd),
+		    plan_fd(fds, plan->stdout_fd), plan_fd(fds, plan->stderr_fd)};
 		return 0;
 	}
 	if (l->io_dir[0] == '\0' && !plan->tty)
@@ -281,8 +303,8 @@ watch_child(struct proc *p, uint64_t serial, const struct launch_child *child,
 	p->launching = la;
 	in_flight++;
 	proc_set_pid(p, child->pid);
-	reactor_timer_start(&la->deadline, l->timeout_ms == 0 ? START_TIMEOUT_MS : l->timeout_ms,
-	    on_deadline);
+	reactor_timer_start(
+	    &la->deadline, l->timeout_ms == 0 ? START_TIMEOUT_MS : l->timeout_ms, on_deadline);
 	return reactor_add(&la->status, child->status_fd, EPOLLIN, on_status);
 }
 

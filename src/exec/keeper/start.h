@@ -33,6 +33,7 @@ struct launching {
 	struct reactor_source status;
 	struct reactor_timer deadline;
 	bool wants_stdin;
+	bool abandoned; /* whoever asked for it is gone: it is killed, and leaves no record */
 };
 
 /* Answers at once when it fails at once, else later. The descriptors stay the caller's. */
@@ -44,6 +45,9 @@ void start_progress(struct proc *p);
 
 /* The child is dead (and reaped) and never said how far it came: answers, and frees p. */
 void start_died(struct proc *p);
+
+/* Nobody will ever hear how this launch ends: it shall not have happened. */
+void start_abandon(struct proc *p);
 
 void start_drop(struct proc *p); /* part of proc_drop_io() */
 unsigned start_in_flight(void);

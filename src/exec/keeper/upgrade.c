@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Leaving: from a running keeper to the exec of the next image. See upgrade.h; restore.c is the other
- * half.
+ * Leaving: from a running keeper to the exec of the next image. See upgrade.h; restore.c is the
+ * other half.
  */
 #include "exec/keeper/upgrade.h"
 
@@ -71,8 +71,8 @@ upgrade_seal_program(int program_fd, struct err *err)
 	if (fstat(program_fd, &st) < 0)
 		return err_errno(err, "stat the program");
 	if (!S_ISREG(st.st_mode) || st.st_size == 0 || st.st_size > PROGRAM_MAX)
-		return err_set(err, ERR_INVALID_ARGUMENT, "the program is not a file of at most %d bytes",
-		    PROGRAM_MAX);
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "the program is not a file of at most %d bytes", PROGRAM_MAX);
 	fd = memfd_create("coracle-keeper", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
 	if (fd < 0 && errno == EINVAL) /* before Linux 6.3 every memfd may be executed */
 		fd = memfd_create("coracle-keeper", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -164,11 +164,11 @@ save_proc(struct proc *p)
 	s->waiters = p->waiters;
 	s->n_waiters = p->n_waiters;
 	LIST_FOREACH(a, &p->attachments, entry)
-		s->n_attachments++;
+	s->n_attachments++;
 	s->attachments = xcalloc(s->n_attachments + 1, sizeof(*s->attachments));
 	s->n_attachments = 0;
 	LIST_FOREACH(a, &p->attachments, entry)
-		s->attachments[s->n_attachments++] = save_attachment(a);
+	s->attachments[s->n_attachments++] = save_attachment(a);
 	return s;
 }
 
@@ -202,11 +202,11 @@ save(Coracle__Launch__Saved *s)
 	s->nofile_hard = start_inherited.nofile.rlim_max;
 	s->oom_score_adj = start_inherited.oom_score_adj;
 	s->upgrade_serial = wanted.serial;
-	TAILQ_FOREACH(p, &procs, all)
+	TAILQ_FOREACH (p, &procs, all)
 		n++;
 	s->processes = xcalloc(n + 1, sizeof(*s->processes));
 	/* The records of those that ended are on disk. */
-	TAILQ_FOREACH(p, &procs, all)
+	TAILQ_FOREACH (p, &procs, all)
 		if (p->state == PROC_RUNNING)
 			s->processes[s->n_processes++] = save_proc(p);
 	front_each_queued(save_message, s);

@@ -18,7 +18,8 @@ test_launch(struct box *b)
 	int pidfd, i, running;
 
 	ok(box_start(b, &call,
-	       &(struct box_launch){.id = "one", .script = "echo out; echo err >&2; printf tail; exit 3",
+	       &(struct box_launch){.id = "one",
+	           .script = "echo out; echo err >&2; printf tail; exit 3",
 	           .log = "logs/one/0.log"}),
 	    "launched: %s", call.err.msg);
 	ok(call.reply != NULL && call.reply->pid > 0, "its pid");
@@ -30,7 +31,8 @@ test_launch(struct box *b)
 
 	ok(box_wait_exit(b, "one"), "its end is told");
 	i = box_exit_of(b, "one");
-	ok(i >= 0 && WIFEXITED(b->exits[i].status) && WEXITSTATUS(b->exits[i].status) == 3, "status 3");
+	ok(i >= 0 && WIFEXITED(b->exits[i].status) && WEXITSTATUS(b->exits[i].status) == 3,
+	    "status 3");
 	ok(i >= 0 && b->exits[i].had_record, "the record was there before");
 	/* Two pipes: their order to each other is nobody's promise. */
 	char *log = box_log(b, "logs/one/0.log");
@@ -47,7 +49,8 @@ test_launch(struct box *b)
 	ok(access(box_path(b, "io/one"), F_OK) < 0, "and its pipes");
 	ok(box_forget(b, "one"), "to forget once more is no error");
 
-	ok(box_run(b, &(struct box_launch){.id = "sig", .script = "kill -SEGV $$"}) > 0, "launched");
+	ok(box_run(b, &(struct box_launch){.id = "sig", .script = "kill -SEGV $$"}) > 0,
+	    "launched");
 	ok(box_wait_exit(b, "sig"), "ended");
 	i = box_exit_of(b, "sig");
 	ok(i >= 0 && WIFSIGNALED(b->exits[i].status) && WTERMSIG(b->exits[i].status) == SIGSEGV,
@@ -62,8 +65,13 @@ test_streams(struct box *b)
 	ssize_t n;
 
 	ok(pipe2(out, O_CLOEXEC) == 0, "pipe");
-	ok(box_run(b, &(struct box_launch){.id = "given", .script = "cat; echo to-given; echo x >&2",
-	                  .no_io = true, .fds = {0, out[1], 0}}) > 0,
+	ok(box_run(b,
+	       &(struct box_launch){
+	           .id = "given",
+	           .script = "cat; echo to-given; echo x >&2",
+	           .no_io = true,
+	           .fds = {0, out[1], 0}
+        }) > 0,
 	    "descriptors of its own");
 	close(out[1]);
 	ok(box_wait_exit(b, "given"), "ended");
@@ -72,9 +80,10 @@ test_streams(struct box *b)
 	is_str(text, "to-given\n", "stdout went there, stdin and stderr were /dev/null");
 	close(out[0]);
 
-	ok(box_run(b, &(struct box_launch){.id = "re",
-	                  .script = "echo a > /dev/stdout; echo b >> /proc/self/fd/2; ls -l /proc/self/fd",
-	                  .log = "re.log"}) > 0,
+	ok(box_run(b,
+	       &(struct box_launch){.id = "re",
+	           .script = "echo a > /dev/stdout; echo b >> /proc/self/fd/2; ls -l /proc/self/fd",
+	           .log = "re.log"}) > 0,
 	    "launched");
 	ok(box_wait_exit(b, "re"), "ended");
 	char *log = box_log(b, "re.log");
@@ -91,7 +100,8 @@ test_lines(struct box *b)
 	char *log;
 	struct stat st;
 
-	ok(box_run(b, &(struct box_launch){.id = "lines", .max_line = 16,
+	ok(box_run(b, &(struct box_launch){.id = "lines",
+	                  .max_line = 16,
 	                  .script = "printf 'half '; sleep 0.3; echo line; printf '%040d\\n' 7;"
 	                            "printf '\\001\\000\\377\\n'; printf 'a\\r\\n'",
 	                  .log = "lines.log"}) > 0,
@@ -104,9 +114,11 @@ test_lines(struct box *b)
 	    "splitting and bytes of any value");
 
 	/* 70000 bytes without a newline are more than the pipe holds. */
-	ok(box_run(b, &(struct box_launch){.id = "long", .max_line = 100000,
-	                  .script = "head -c 70000 /dev/zero | tr '\\0' x; sleep 0.2; echo; echo end",
-	                  .log = "long.log"}) > 0,
+	ok(box_run(
+	       b, &(struct box_launch){.id = "long",
+	              .max_line = 100000,
+	              .script = "head -c 70000 /dev/zero | tr '\\0' x; sleep 0.2; echo; echo end",
+	              .log = "long.log"}) > 0,
 	    "launched");
 	ok(box_wait_exit(b, "long"), "a line longer than the pipe does not block it");
 	ok(stat(box_path(b, "long.log"), &st) == 0 && st.st_size == 40 + 70000 + 1 + 40 + 3 + 1,
@@ -146,8 +158,10 @@ test_rotation(struct box *b)
 	char *all, *at;
 	int n, i;
 
-	ok(box_run(b, &(struct box_launch){.id = "rot", .log = "rot.log",
-	                  .script = "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done"}) > 0,
+	ok(box_run(b, &(struct box_launch){.id = "rot",
+	                  .log = "rot.log",
+	                  .script = "i=0; while [ $i -lt 20000 ]; do echo $i; i=$((i+1)); done"}) >
+	        0,
 	    "launched");
 	ok(box_until(stat(box_path(b, "rot.log"), &before) == 0 && before.st_size > 10000),
 	    "it writes");
@@ -326,8 +340,8 @@ test_many(struct box *b)
 		snprintf(id, sizeof(id), "many-%d", i);
 		snprintf(log, sizeof(log), "many/%d.log", i);
 		snprintf(script, sizeof(script), "echo %d; exec sleep 600", i);
-		launched +=
-		    box_start(b, &calls[i], &(struct box_launch){.id = id, .script = script, .log = log});
+		launched += box_start(
+		    b, &calls[i], &(struct box_launch){.id = id, .script = script, .log = log});
 		keeper_call_release(&calls[i]);
 	}
 	is_int(launched, MANY, "200 processes launched");
@@ -367,7 +381,8 @@ test_long_reply(struct box *b)
 
 	for (i = 0; i < MANY; i++) {
 		snprintf(id, sizeof(id), "%0100d", i);
-		if (box_run(b, &(struct box_launch){.id = id, .script = "exit 0", .no_io = true}) == 0)
+		if (box_run(b, &(struct box_launch){.id = id, .script = "exit 0", .no_io = true}) ==
+		    0)
 			break;
 	}
 	is_int(i, MANY, "600 more");
@@ -399,7 +414,8 @@ test_protection(struct box *b)
 	snprintf(path, sizeof(path), "/proc/%d/stat", (int)b->pid);
 	ok(getsid(b->pid) != getsid(0), "a session of its own");
 	struct stat st;
-	ok(stat(box_path(b, "keeper.sock"), &st) == 0 && (st.st_mode & 0777) == 0600, "socket 0600");
+	ok(stat(box_path(b, "keeper.sock"), &st) == 0 && (st.st_mode & 0777) == 0600,
+	    "socket 0600");
 	ok(stat(box_path(b, "exits"), &st) == 0 && (st.st_mode & 0777) == 0700, "records 0700");
 }
 

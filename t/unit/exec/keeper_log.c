@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The CRI log format and its file: tags, splitting, terminals, bytes of every value, what is left at
- * the end, files that are refused, a disk that is full.
+ * The CRI log format and its file: tags, splitting, terminals, bytes of every value, what is left
+ * at the end, files that are refused, a disk that is full.
  */
 #include "exec/keeper/crilog.h"
 
@@ -32,7 +32,8 @@ strip(size_t n)
 	while (at < n) {
 		const char *end = memchr(out + at, '\n', n - at);
 
-		if (end == NULL || end - (out + at) < 31 || out[at + 29] != 'Z' || out[at + 30] != ' ')
+		if (end == NULL || end - (out + at) < 31 || out[at + 29] != 'Z' ||
+		    out[at + 30] != ' ')
 			return NULL;
 		memcpy(text + to, out + at + 31, (size_t)(end - (out + at)) - 30);
 		to += (size_t)(end - (out + at)) - 30;
@@ -60,8 +61,9 @@ test_format(void)
 	is_int(format(&s, false, "ab\ncd", 5, &n), 3, "an unfinished line is left alone");
 	is_str(strip(n), "stdout F ab\n", "and the finished one is there");
 	out[n] = '\0';
-	regcomp(&time, "^20[0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]"
-	               "\\.[0-9]{9}Z stdout F ab\n$",
+	regcomp(&time,
+	    "^20[0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-6][0-9]"
+	    "\\.[0-9]{9}Z stdout F ab\n$",
 	    REG_EXTENDED | REG_NOSUB);
 	is_int(regexec(&time, out, 0, NULL, 0), 0, "with a time of nine fraction digits");
 	regfree(&time);
@@ -149,7 +151,8 @@ test_file(const char *dir)
 
 	unlink(path);
 	symlink(other, path);
-	ok(crilog_open(&log, path, &err) < 0 && strstr(err.msg, "Too many levels of symbolic links"),
+	ok(crilog_open(&log, path, &err) < 0 &&
+	        strstr(err.msg, "Too many levels of symbolic links"),
 	    "a symbolic link is refused: %s", err.msg);
 	ok(log.fd >= 0, "and the log goes on in the old file");
 	unlink(path);
@@ -191,7 +194,8 @@ test_full(const char *dir)
 	is_int(log.dropped, 2, "what it did not take is counted");
 	is_int(crilog_write(&log, "eee\n", 4, 1, &dropped), CRILOG_FAILED, "said once");
 	setrlimit(RLIMIT_FSIZE, &was);
-	is_int(crilog_write(&log, "fff\n", 4, 1, &dropped), CRILOG_RECOVERED, "until it works again");
+	is_int(
+	    crilog_write(&log, "fff\n", 4, 1, &dropped), CRILOG_RECOVERED, "until it works again");
 	is_int(dropped, 3, "and how many lines are missing");
 	is_int(crilog_write(&log, "ggg\n", 4, 1, &dropped), CRILOG_OK, "as before");
 	ok(fd_read_file(AT_FDCWD, path, 100, &b, &err) == 0, "read");
