@@ -14,6 +14,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -241,7 +242,7 @@ test_tree(void)
 	char buf[4096];
 	struct buf list = BUF_INIT;
 	struct seccomp_prog linear;
-	int fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600), wrong = 0;
+	int fd = memfd_create("list", MFD_CLOEXEC), wrong = 0;
 	ssize_t n;
 
 	use_default(caps_default);
