@@ -34,12 +34,12 @@ const struct command cli_commands[] = {
     {"log-level", "[LEVEL] [TRACE]",               "change what coracled logs",             cmd_log_level},
     {"reload",    "",                              "read the configuration again",          cmd_reload   },
     {"events",    "",                              "follow events of pods and containers",  cmd_events   },
-    {"pull",      "IMAGE",                         "pull an image",                         cmd_pull     },
+    {"pull",      "[--creds USER:PASSWORD] IMAGE", "pull an image",                         cmd_pull     },
     {"images",    "",                              "list images",                           cmd_images   },
     {"rmi",       "IMAGE…",                        "remove images",                         cmd_rmi      },
-    {"import",    "FILE",                          "load images from an archive",           cmd_import   },
-    {"export",    "FILE IMAGE…",                   "write images to an archive",            cmd_export   },
-    {"run",       "IMAGE [COMMAND…]",              "a pod with one container, removed when it ends", cmd_run},
+    {"import",    "FILE [NAME]",                   "load images from an archive",           cmd_import   },
+    {"export",    "[--format oci|docker] FILE IMAGE…", "write images to an archive",            cmd_export   },
+    {"run",       "[--name NAME] [--host-network] IMAGE [COMMAND…]", "a pod with one container, removed when it ends", cmd_run},
     {"runp",      "POD.json",                      "run a pod sandbox",                     cmd_runp     },
     {"pods",      "",                              "list pod sandboxes",                    cmd_pods     },
     {"inspectp",  "POD",                           "status of a pod sandbox",               cmd_inspectp },
@@ -77,7 +77,8 @@ print_usage(FILE *f)
 	      "commands:\n",
 	    f);
 	for (const struct command *c = cli_commands; c->name != NULL; c++)
-		fprintf(f, "  %-10s %-30s %s\n", c->name, c->args, c->help);
+		fprintf(f, "  %s%s%s\n              %s\n", c->name, c->args[0] != '\0' ? " " : "",
+		    c->args, c->help);
 }
 
 int
