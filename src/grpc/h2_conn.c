@@ -294,6 +294,7 @@ h2_conn_new(struct h2_host *h, int fd, struct h2_owner *owner)
 		c->peer = (struct ucred){.pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1};
 	fd_set_nonblock(fd, true);
 	ev_io_init(&c->io, on_io, fd, EV_READ);
+	ev_set_priority(&c->io, 1); /* before log pumps and the like: probes wait for it */
 	c->events = EV_READ;
 	ev_io_start(loop, &c->io);
 	TAILQ_INSERT_TAIL(&h->conns, c, entry);

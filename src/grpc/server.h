@@ -82,7 +82,9 @@ void grpc_server_set_ready(struct grpc_server *s);
 
 /* Stop accepting, send GOAWAY, let calls in flight end; drained() when none is left. */
 void grpc_server_drain(struct grpc_server *s, void (*drained)(struct grpc_server *));
-void grpc_server_free(struct grpc_server *s); /* closes what is left at once */
+/* Closes what is left at once. Calls still held by handlers are theirs to end, as ever. Not from
+ * inside a handler. */
+void grpc_server_free(struct grpc_server *s);
 
 /* Called at the end of every call, for metrics: status and the time since its headers came. */
 extern void (*grpc_observe)(const struct grpc_call *call, enum err_code status, int64_t took_ns);
