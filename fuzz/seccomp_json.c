@@ -19,7 +19,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err err = {0};
 
 	for (size_t i = 0; i < 2; i++) {
-		if (seccomp_compile_json("fuzz", (const char *)data, size, caps[i], &prog, &err) < 0) {
+		if (seccomp_compile_json("fuzz", (const char *)data, size, caps[i], &prog, &err) <
+		    0) {
 			assert(err.code != ERR_NONE && err.msg[0] != '\0');
 			continue;
 		}

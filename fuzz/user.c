@@ -27,8 +27,8 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	size -= (size_t)(passwd - spec);
 	cut = size > 0 ? memchr(passwd, '\f', size) : NULL;
 	files[0] = (struct user_file){passwd, cut != NULL ? (size_t)(cut - passwd) : size};
-	files[1] = (struct user_file){cut != NULL ? cut + 1 : NULL,
-	    cut != NULL ? size - files[0].len - 1 : 0};
+	files[1] = (struct user_file){
+	    cut != NULL ? cut + 1 : NULL, cut != NULL ? size - files[0].len - 1 : 0};
 	if (user_of_image(spec, &image, &err) < 0)
 		assert(err.code == ERR_INVALID_ARGUMENT);
 	else

@@ -41,7 +41,8 @@ slice_path(const char *parent, struct buf *path, struct err *err)
 
 	if (!str_ends(base, ".slice") || stem == strlen(".slice"))
 		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "cgroup parent '%s' is no slice, as the systemd cgroup driver wants it", parent);
+		    "cgroup parent '%s' is no slice, as the systemd cgroup driver wants it",
+		    parent);
 	stem -= strlen(".slice");
 	if (stem == 1 && *base == '-') /* the root slice */
 		return 0;
@@ -49,7 +50,8 @@ slice_path(const char *parent, struct buf *path, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT, "'%s' is no name of a slice", base);
 	for (size_t i = 1; i <= stem; i++) {
 		if (i < stem && base[i] == '-' && base[i - 1] == '-')
-			return err_set(err, ERR_INVALID_ARGUMENT, "'%s' is no name of a slice", base);
+			return err_set(
+			    err, ERR_INVALID_ARGUMENT, "'%s' is no name of a slice", base);
 		if (i == stem || base[i] == '-')
 			buf_addf(path, "/%.*s.slice", (int)i, base);
 	}
@@ -60,8 +62,8 @@ char *
 cgroup_path(const char *parent, const char *id, struct err *err)
 {
 	bool systemd = cgroups.info.driver == CGROUP_DRIVER_SYSTEMD;
-	cleanup_free char *fallback = xasprintf(systemd ? "/%s.slice" : "/%s",
-	    STR_OR_EMPTY(cgroups.instance));
+	cleanup_free char *fallback =
+	    xasprintf(systemd ? "/%s.slice" : "/%s", STR_OR_EMPTY(cgroups.instance));
 	const char *from = str_empty(parent) ? fallback : parent;
 	cleanup_free char *copy = xstrdup(from);
 	cleanup_buf struct buf path = BUF_INIT;
@@ -93,7 +95,8 @@ cgroup_path(const char *parent, const char *id, struct err *err)
 	if (path.len == 0)
 		buf_addch(&path, '/');
 	if (path.len >= 4096) {
-		err_set(err, ERR_INVALID_ARGUMENT, "cgroup path of %zu bytes is too long", path.len);
+		err_set(
+		    err, ERR_INVALID_ARGUMENT, "cgroup path of %zu bytes is too long", path.len);
 		return NULL;
 	}
 	return buf_detach(&path);
@@ -130,7 +133,8 @@ cgroup_dir(const struct cgroup_hierarchy *h, const char *path, struct err *err)
 	int fd = open_below(h->fd, path);
 
 	if (fd < 0 && (errno == ENOENT || errno == ENODEV))
-		return err_set(err, ERR_NOT_FOUND, "no cgroup %s in the hierarchy %s", path, h->name);
+		return err_set(
+		    err, ERR_NOT_FOUND, "no cgroup %s in the hierarchy %s", path, h->name);
 	if (fd < 0)
 		return err_errno(err, "open the cgroup %s in the hierarchy %s", path, h->name);
 	return fd;
@@ -274,7 +278,8 @@ cgroup_enable_controllers(const struct cgroup_hierarchy *h, int dir)
 			buf_addf(&missing, "+%s ", cgroup_controller_name(c));
 	if (missing.len == 0 || cgroup_file_write(dir, "cgroup.subtree_control", missing.data) == 0)
 		return;
-	/* one that cannot be had (cpu, with realtime processes about) must not keep the others away */
+	/* one that cannot be had (cpu, with realtime processes about) must not keep the others away
+	 */
 	for (int c = 0; c < CGROUP_N_CONTROLLERS; c++) {
 		if ((want & 1u << c) == 0)
 			continue;

@@ -46,11 +46,11 @@ enum cgroup_controller {
 struct cgroup_info {
 	enum cgroup_layout layout;
 	enum cgroup_driver driver;
-	unsigned controllers; /* 1 << enum cgroup_controller: those this module can use */
+	unsigned controllers;        /* 1 << enum cgroup_controller: those this module can use */
 	enum cgroup_devices devices; /* NONE: a device policy cannot be enforced on this host */
-	bool swap;  /* memory+swap can be limited */
-	bool kill;  /* cgroup.kill exists */
-	bool psi;   /* pressure stall information exists */
+	bool swap;                   /* memory+swap can be limited */
+	bool kill;                   /* cgroup.kill exists */
+	bool psi;                    /* pressure stall information exists */
 	const char *instance;
 };
 
@@ -62,7 +62,8 @@ const struct cgroup_info *cgroup_info(void);
 const char *cgroup_controller_name(enum cgroup_controller c); /* v2 names: "io", not "blkio" */
 
 /* The path below a hierarchy's root, as /proc/<pid>/cgroup shows it: "/kubepods/pod1/<id>". The
- * caller frees. INVALID_ARGUMENT when parent is not absolute, has "..", or (systemd) is no slice. */
+ * caller frees. INVALID_ARGUMENT when parent is not absolute, has "..", or (systemd) is no slice.
+ */
 char *cgroup_path(const char *parent, const char *id, struct err *err);
 
 /* Make it, and the parents that are missing, in every hierarchy; controllers are enabled from the
@@ -75,11 +76,14 @@ bool cgroup_exists(const char *parent, const char *id); /* in any hierarchy */
 /* What a clone needs to be born in the cgroup. */
 enum { CGROUP_MAX_HIERARCHIES = 16 };
 struct cgroup_fds {
-	int dir; /* v2 directory for CLONE_INTO_CGROUP; -1 on pure v1 */
+	int dir;                           /* v2 directory for CLONE_INTO_CGROUP; -1 on pure v1 */
 	int procs[CGROUP_MAX_HIERARCHIES]; /* cgroup.procs of the v1 hierarchies, write-only */
 	size_t n_procs;
 };
-#define CGROUP_FDS_INIT {.dir = -1}
+#define CGROUP_FDS_INIT                                                                            \
+	{                                                                                          \
+		.dir = -1                                                                          \
+	}
 int cgroup_open(const char *parent, const char *id, struct cgroup_fds *ret, struct err *err)
     __attribute__((warn_unused_result));
 void cgroup_fds_release(struct cgroup_fds *fds); /* fine on CGROUP_FDS_INIT, and twice */
@@ -87,8 +91,8 @@ void cgroup_fds_release(struct cgroup_fds *fds); /* fine on CGROUP_FDS_INIT, and
 /*
  * Limits. Validated as a whole before anything is written; a write that fails takes back those
  * before it, and the error names the file and the value. Zero and empty fields mean "leave it"; -1
- * for quota, memory and swap means "no limit". A memory limit without a swap limit allows no swap. A
- * limit whose controller this host lacks is FAILED_PRECONDITION, except hugepages, and swap where
+ * for quota, memory and swap means "no limit". A memory limit without a swap limit allows no swap.
+ * A limit whose controller this host lacks is FAILED_PRECONDITION, except hugepages, and swap where
  * the kernel does not count it, which are skipped; so is a memory limit below what is in use and
  * cannot be given back.
  */
@@ -113,8 +117,8 @@ struct arena;
 int cgroup_read_resources(const char *parent, const char *id, struct arena *arena,
     Runtime__V1__LinuxContainerResources *res, struct err *err);
 
-/* cpu.weight of v2 for the shares of v1, and back (the largest shares of that weight: 1 gives 2, 100
- * gives 1024). 0 gives 0. */
+/* cpu.weight of v2 for the shares of v1, and back (the largest shares of that weight: 1 gives 2,
+ * 100 gives 1024). 0 gives 0. */
 uint64_t cgroup_weight_of_shares(uint64_t shares);
 uint64_t cgroup_shares_of_weight(uint64_t weight);
 
@@ -146,8 +150,8 @@ int cgroup_frozen(const char *parent, const char *id, struct err *err);
 int cgroup_populated(const char *parent, const char *id, struct err *err);
 
 /* The processes in it and below it, at most max of them; the caller frees. */
-int cgroup_pids(const char *parent, const char *id, size_t max, pid_t **ret, size_t *ret_n,
-    struct err *err);
+int cgroup_pids(
+    const char *parent, const char *id, size_t max, pid_t **ret, size_t *ret_n, struct err *err);
 
 /* Remove it and what its processes left below it. 1: gone. 0: a process is still there, or there
  * was too much for one go: call again (and cgroup_kill as well, when that goes on). -1: error. */
@@ -158,8 +162,8 @@ int cgroup_remove(const char *parent, const char *id, struct err *err);
 int cgroup_remove_parent(const char *parent, struct err *err);
 
 /* Each container cgroup of this instance that exists (its name is an id), for the recovery. */
-int cgroup_foreach(void (*each)(const char *parent, const char *id, void *arg), void *arg,
-    struct err *err);
+int cgroup_foreach(
+    void (*each)(const char *parent, const char *id, void *arg), void *arg, struct err *err);
 
 /* An fd that tells the OOM kills in the cgroup itself, as long as it is not removed. Open it before
  * the start, read it before an exit is published. FAILED_PRECONDITION without memory controller. */

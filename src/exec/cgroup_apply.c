@@ -32,7 +32,8 @@ check_cpu_list(const char *field, const char *list, struct err *err)
 
 	if (str_empty(list))
 		return 0;
-	if (strlen(list) >= 4000 || *list == ',' || str_ends(list, ",") || strstr(list, ",,") != NULL)
+	if (strlen(list) >= 4000 || *list == ',' || str_ends(list, ",") ||
+	    strstr(list, ",,") != NULL)
 		return err_set(err, ERR_INVALID_ARGUMENT, "%s '%s' is no list", field, list);
 	for (char *w = strtok_r(copy, ",", &save); w != NULL; w = strtok_r(NULL, ",", &save)) {
 		char *dash = strchr(w, '-');
@@ -55,24 +56,27 @@ check_page_size(const char *size, struct err *err)
 
 	if (digits == 0 || digits > 8 ||
 	    (strcmp(size + digits, "KB") != 0 && strcmp(size + digits, "MB") != 0 &&
-		strcmp(size + digits, "GB") != 0))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "hugepage size '%s' is not like 2MB or 1GB", size);
+	        strcmp(size + digits, "GB") != 0))
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "hugepage size '%s' is not like 2MB or 1GB", size);
 	return 0;
 }
 
-/* A raw file of the cgroup. Of those of the core, which move and kill processes, only the limits. */
+/* A raw file of the cgroup. Of those of the core, which move and kill processes, only the limits.
+ */
 static int
 check_unified(const char *key, const char *value, struct err *err)
 {
 	if (strchr(key, '/') != NULL || strstr(key, "..") != NULL)
 		return err_set(err, ERR_INVALID_ARGUMENT, "unified key '%s' is a path", key);
 	if (strchr(key, '.') == NULL || *key == '.' || strlen(key) > 128)
-		return err_set(err, ERR_INVALID_ARGUMENT, "unified key '%s' is no controller's", key);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "unified key '%s' is no controller's", key);
 	if (str_starts(key, "cgroup.") && !str_starts(key, "cgroup.max."))
 		return err_set(err, ERR_INVALID_ARGUMENT, "unified key '%s' is no limit", key);
 	if (*value == '\0' || strlen(value) > 4096)
-		return err_set(err, ERR_INVALID_ARGUMENT, "unified key '%s' has no usable value", key);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "unified key '%s' has no usable value", key);
 	return 0;
 }
 
@@ -86,8 +90,8 @@ cgroup_check_resources(const Runtime__V1__LinuxContainerResources *res, struct e
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "cpu_period %" PRId64 " is not 1000 … 1000000 us", res->cpu_period);
 	if (res->cpu_quota < -1 || (res->cpu_quota > 0 && res->cpu_quota < 1000))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "cpu_quota %" PRId64 " is below 1000 us", res->cpu_quota);
+		return err_set(err, ERR_INVALID_ARGUMENT, "cpu_quota %" PRId64 " is below 1000 us",
+		    res->cpu_quota);
 	if (res->memory_limit_in_bytes < -1)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "memory_limit_in_bytes %" PRId64 " is negative", res->memory_limit_in_bytes);
@@ -96,8 +100,8 @@ cgroup_check_resources(const Runtime__V1__LinuxContainerResources *res, struct e
 		    "memory_swap_limit_in_bytes %" PRId64 " is negative",
 		    res->memory_swap_limit_in_bytes);
 	if (res->memory_swap_limit_in_bytes > 0 && res->memory_limit_in_bytes == -1)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "memory_swap_limit_in_bytes without a memory limit");
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "memory_swap_limit_in_bytes without a memory limit");
 	if (res->memory_swap_limit_in_bytes > 0 &&
 	    res->memory_swap_limit_in_bytes < res->memory_limit_in_bytes)
 		return err_set(err, ERR_INVALID_ARGUMENT,
@@ -207,8 +211,8 @@ int
 cgroup_change_raw(struct cgroup_changes *ch, int dir, const char *file, const char *value)
 {
 	ch->list = xrealloc(ch->list, (ch->n + 1) * sizeof(*ch->list));
-	ch->list[ch->n++] = (struct cgroup_change){
-	    .dir = dir, .file = xstrdup(file), .value = xstrdup(value)};
+	ch->list[ch->n++] =
+	    (struct cgroup_change){.dir = dir, .file = xstrdup(file), .value = xstrdup(value)};
 	return 0;
 }
 
@@ -246,7 +250,7 @@ take_back(struct cgroup_changes *ch)
 			(void)cgroup_file_write(c->dir, c->file, "\n");
 		}
 		for (char *line = strtok_r(c->old, "\n", &save); line != NULL;
-		    line = strtok_r(NULL, "\n", &save))
+		     line = strtok_r(NULL, "\n", &save))
 			(void)cgroup_file_write(c->dir, c->file, line);
 	}
 }
@@ -259,8 +263,8 @@ write_one(struct cgroup_changes *ch, struct cgroup_change *c, char *old, struct 
 	if (cgroup_file_read(c->dir, c->file, old, CGROUP_FILE_MAX) < 0) {
 		if (errno == ENOENT)
 			return err_set(err, ERR_FAILED_PRECONDITION,
-			    "the cgroup %s has no %s: its controller is not enabled there", ch->path,
-			    c->file);
+			    "the cgroup %s has no %s: its controller is not enabled there",
+			    ch->path, c->file);
 		*old = '\0';
 	}
 	if (strcmp(old, c->value) == 0)
@@ -274,8 +278,8 @@ write_one(struct cgroup_changes *ch, struct cgroup_change *c, char *old, struct 
 		code = ERR_INVALID_ARGUMENT;
 	else if (errno == EBUSY || errno == ENOSPC || errno == EACCES)
 		code = ERR_FAILED_PRECONDITION;
-	return err_set(err, code, "write '%s' to %s of the cgroup %s: %s", c->value, c->file, ch->path,
-	    strerror(errno));
+	return err_set(err, code, "write '%s' to %s of the cgroup %s: %s", c->value, c->file,
+	    ch->path, strerror(errno));
 }
 
 static int
@@ -311,7 +315,7 @@ cgroup_apply(const char *parent, const char *id, const Runtime__V1__LinuxContain
 	if (begin(&ch, path) < 0 || cgroup_check_resources(res, err) < 0)
 		return -1;
 	ret = cgroups.info.layout == CGROUP_V2 ? cgroup_v2_changes(&ch, res, err)
-					       : cgroup_v1_changes(&ch, res, err);
+	                                       : cgroup_v1_changes(&ch, res, err);
 	if (ret == 0)
 		ret = write_all(&ch, err);
 	release(&ch);
@@ -330,7 +334,7 @@ cgroup_set_pids_max(const char *parent, const char *id, int64_t max, struct err 
 	if (max < -1 || max == 0)
 		return err_set(err, ERR_INVALID_ARGUMENT, "pids limit %" PRId64, max);
 	ret = max == -1 ? cgroup_change(&ch, CGROUP_PIDS, "pids.max", err, "max")
-			: cgroup_change(&ch, CGROUP_PIDS, "pids.max", err, "%" PRId64, max);
+	                : cgroup_change(&ch, CGROUP_PIDS, "pids.max", err, "%" PRId64, max);
 	if (ret == 0)
 		ret = write_all(&ch, err);
 	release(&ch);
@@ -426,7 +430,8 @@ cgroup_read_resources(const char *parent, const char *id, struct arena *arena,
     Runtime__V1__LinuxContainerResources *res, struct err *err)
 {
 	cleanup_free char *path = cgroup_path(parent, id, err);
-	static const enum cgroup_controller read_from[] = {CGROUP_CPU, CGROUP_MEMORY, CGROUP_CPUSET};
+	static const enum cgroup_controller read_from[] = {
+	    CGROUP_CPU, CGROUP_MEMORY, CGROUP_CPUSET};
 
 	if (path == NULL)
 		return -1;
@@ -447,8 +452,8 @@ cgroup_read_resources(const char *parent, const char *id, struct arena *arena,
 			read_v2_memory(dir, res);
 		} else if (c == CGROUP_MEMORY) {
 			read_memory(dir, "memory.limit_in_bytes", &res->memory_limit_in_bytes);
-			read_memory(dir, "memory.memsw.limit_in_bytes",
-			    &res->memory_swap_limit_in_bytes);
+			read_memory(
+			    dir, "memory.memsw.limit_in_bytes", &res->memory_swap_limit_in_bytes);
 		} else {
 			read_cpuset(dir, "cpuset.cpus", arena, &res->cpuset_cpus);
 			read_cpuset(dir, "cpuset.mems", arena, &res->cpuset_mems);

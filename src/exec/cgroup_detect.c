@@ -26,15 +26,15 @@ struct cgroup_state cgroups = {.v2 = -1};
 static const struct {
 	const char *v1, *v2;
 } controller_names[CGROUP_N_CONTROLLERS] = {
-    [CGROUP_CPU] = {"cpu", "cpu"},
-    [CGROUP_CPUACCT] = {"cpuacct", NULL},
-    [CGROUP_CPUSET] = {"cpuset", "cpuset"},
-    [CGROUP_MEMORY] = {"memory", "memory"},
-    [CGROUP_PIDS] = {"pids", "pids"},
-    [CGROUP_IO] = {"blkio", "io"},
+    [CGROUP_CPU] = {"cpu",     "cpu"    },
+    [CGROUP_CPUACCT] = {"cpuacct", NULL     },
+    [CGROUP_CPUSET] = {"cpuset",  "cpuset" },
+    [CGROUP_MEMORY] = {"memory",  "memory" },
+    [CGROUP_PIDS] = {"pids",    "pids"   },
+    [CGROUP_IO] = {"blkio",   "io"     },
     [CGROUP_HUGETLB] = {"hugetlb", "hugetlb"},
-    [CGROUP_DEVICES] = {"devices", NULL},
-    [CGROUP_FREEZER] = {"freezer", NULL},
+    [CGROUP_DEVICES] = {"devices", NULL     },
+    [CGROUP_FREEZER] = {"freezer", NULL     },
 };
 
 const char *
@@ -59,7 +59,7 @@ cgroup_parse_controllers(const char *list, const char *separators, bool v2)
 	unsigned mask = 0;
 
 	for (char *w = strtok_r(copy, separators, &save); w != NULL;
-	    w = strtok_r(NULL, separators, &save))
+	     w = strtok_r(NULL, separators, &save))
 		for (int c = 0; c < CGROUP_N_CONTROLLERS; c++) {
 			const char *name = v2 ? controller_names[c].v2 : controller_names[c].v1;
 
@@ -172,7 +172,7 @@ find_hierarchies(struct err *err)
 	if (fd_read_file(AT_FDCWD, "/proc/self/mountinfo", 16 << 20, &mounts, err) < 0)
 		return -1;
 	for (char *line = strtok_r(mounts.data, "\n", &save); line != NULL;
-	    line = strtok_r(NULL, "\n", &save))
+	     line = strtok_r(NULL, "\n", &save))
 		parse_mount(line);
 	return 0;
 }
@@ -211,7 +211,8 @@ assign_controllers(void)
 			info->controllers |= 1u << c;
 }
 
-/* cgroup.kill and memory.swap.max are not in a root: look at them in a cgroup made for the purpose. */
+/* cgroup.kill and memory.swap.max are not in a root: look at them in a cgroup made for the purpose.
+ */
 static int
 probe_v2(struct err *err)
 {
@@ -242,7 +243,8 @@ cgroup_init(const char *instance, enum cgroup_driver driver, struct err *err)
 
 	cgroup_fini();
 	if (!cgroup_name_valid(instance))
-		return err_set(err, ERR_INVALID_ARGUMENT, "instance '%s' is no cgroup name", instance);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "instance '%s' is no cgroup name", instance);
 	cgroups.instance = xstrdup(instance);
 	cgroups.info.instance = cgroups.instance;
 	cgroups.info.driver = driver;
@@ -260,7 +262,7 @@ cgroup_init(const char *instance, enum cgroup_driver driver, struct err *err)
 	}
 	if (cgroup_has(CGROUP_MEMORY) && !cgroup_on_v2(CGROUP_MEMORY))
 		cgroups.info.swap = fstatat(cgroups.h[cgroups.of[CGROUP_MEMORY]].fd,
-					"memory.memsw.limit_in_bytes", &st, 0) == 0;
+		                        "memory.memsw.limit_in_bytes", &st, 0) == 0;
 	return 0;
 }
 

@@ -24,21 +24,22 @@ static const char program_name[] = "coracle_dev";
 
 enum {
 	MAX_RULES = 1024,
-	MAJOR_MAX = 0xfff,  /* MINORBITS is 20, and a dev_t has 32 (linux/kdev_t.h) */
+	MAJOR_MAX = 0xfff, /* MINORBITS is 20, and a dev_t has 32 (linux/kdev_t.h) */
 	MINOR_MAX = 0xfffff
 };
 
 const struct cgroup_device cgroup_default_devices[] = {
-    {'c', -1, -1, CGROUP_DEV_MKNOD}, {'b', -1, -1, CGROUP_DEV_MKNOD},
-    {'c', 1, 3, CGROUP_DEV_ALL}, /* null */
-    {'c', 1, 5, CGROUP_DEV_ALL}, /* zero */
-    {'c', 1, 7, CGROUP_DEV_ALL}, /* full */
-    {'c', 1, 8, CGROUP_DEV_ALL}, /* random */
-    {'c', 1, 9, CGROUP_DEV_ALL}, /* urandom */
-    {'c', 5, 0, CGROUP_DEV_ALL}, /* tty */
-    {'c', 5, 1, CGROUP_DEV_ALL}, /* console */
-    {'c', 5, 2, CGROUP_DEV_ALL}, /* ptmx */
-    {'c', 136, -1, CGROUP_DEV_ALL}, /* pts */
+    {'c', -1,  -1, CGROUP_DEV_MKNOD},
+    {'b', -1,  -1, CGROUP_DEV_MKNOD},
+    {'c', 1,   3,  CGROUP_DEV_ALL  }, /* null */
+    {'c', 1,   5,  CGROUP_DEV_ALL  }, /* zero */
+    {'c', 1,   7,  CGROUP_DEV_ALL  }, /* full */
+    {'c', 1,   8,  CGROUP_DEV_ALL  }, /* random */
+    {'c', 1,   9,  CGROUP_DEV_ALL  }, /* urandom */
+    {'c', 5,   0,  CGROUP_DEV_ALL  }, /* tty */
+    {'c', 5,   1,  CGROUP_DEV_ALL  }, /* console */
+    {'c', 5,   2,  CGROUP_DEV_ALL  }, /* ptmx */
+    {'c', 136, -1, CGROUP_DEV_ALL  }, /* pts */
 };
 const size_t cgroup_n_default_devices = ARRAY_SIZE(cgroup_default_devices);
 
@@ -51,8 +52,8 @@ check_rule(const struct cgroup_device *r, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT, "device number %" PRId64 ":%" PRId64,
 		    r->major, r->minor);
 	if (r->access == 0 || r->access & ~(unsigned)CGROUP_DEV_ALL)
-		return err_set(err, ERR_INVALID_ARGUMENT, "access %u of device %" PRId64 ":%" PRId64,
-		    r->access, r->major, r->minor);
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "access %u of device %" PRId64 ":%" PRId64, r->access, r->major, r->minor);
 	return 0;
 }
 
@@ -141,7 +142,8 @@ bpf(int cmd, union bpf_attr *attr)
 static struct bpf_insn
 insn(uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm)
 {
-	return (struct bpf_insn){.code = code, .dst_reg = dst, .src_reg = src, .off = off, .imm = imm};
+	return (struct bpf_insn){
+	    .code = code, .dst_reg = dst, .src_reg = src, .off = off, .imm = imm};
 }
 
 enum { PROLOGUE = 6, TEST = 3, RULE_MAX = 4 * TEST + 2, EPILOGUE = 2 }; /* instructions */
@@ -182,8 +184,8 @@ emit_rule(struct bpf_insn *p, const struct cgroup_device *r)
 	size_t n = 0, tests;
 
 	if (r->type != 'a')
-		n += emit_test(p + n, 2, BPF_XOR,
-		    r->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
+		n += emit_test(
+		    p + n, 2, BPF_XOR, r->type == 'b' ? BPF_DEVCG_DEV_BLOCK : BPF_DEVCG_DEV_CHAR);
 	if (r->major >= 0)
 		n += emit_test(p + n, 4, BPF_XOR, (uint32_t)r->major);
 	if (r->minor >= 0)
@@ -327,14 +329,15 @@ cgroup_set_devices(const char *parent, const char *id, const struct cgroup_devic
 	if (path == NULL)
 		return -1;
 	if (n > MAX_RULES)
-		return err_set(err, ERR_RESOURCE_EXHAUSTED, "%zu device rules, the limit is %d", n,
-		    MAX_RULES);
+		return err_set(
+		    err, ERR_RESOURCE_EXHAUSTED, "%zu device rules, the limit is %d", n, MAX_RULES);
 	merged = merge_rules(rules, n, &n_merged, err);
 	if (merged == NULL)
 		return -1;
 	if (cgroups.info.devices == CGROUP_DEVICES_NONE)
 		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "this host cannot restrict devices (no devices controller, no BPF for cgroups)");
+		    "this host cannot restrict devices (no devices controller, no BPF for "
+		    "cgroups)");
 	return cgroups.info.devices == CGROUP_DEVICES_V1 ? set_v1(path, merged, n_merged, err)
-							 : set_v2(path, merged, n_merged, err);
+	                                                 : set_v2(path, merged, n_merged, err);
 }

@@ -96,10 +96,10 @@ bool cgroup_file_exists(int dir, const char *file);
 int cgroup_check_usage(struct cgroup_changes *ch, int64_t limit, const char *usage_file,
     const char *inactive_key, struct err *err);
 
-int cgroup_v1_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err);
-int cgroup_v2_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err);
+int cgroup_v1_changes(
+    struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res, struct err *err);
+int cgroup_v2_changes(
+    struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res, struct err *err);
 
 /* cgroup_devices.c: what this host can enforce; probe_fd is a v2 cgroup, or -1. */
 enum cgroup_devices cgroup_devices_detect(int probe_fd);

@@ -132,7 +132,7 @@ read_v2_memory(struct reader *r)
 		s->memory_mapped_file = value_of(r->text, "file_mapped");
 		if (!cgroup_keyed_u64(r->text, "kernel", &s->memory_kernel)) /* before 5.18 */
 			s->memory_kernel = value_of(r->text, "kernel_stack") +
-					   value_of(r->text, "slab") + value_of(r->text, "percpu");
+			                   value_of(r->text, "slab") + value_of(r->text, "percpu");
 		s->page_faults = value_of(r->text, "pgfault");
 		s->major_page_faults = value_of(r->text, "pgmajfault");
 	}
@@ -175,8 +175,8 @@ read_v1_memory(struct reader *r)
 	    cgroup_file_u64(dir, "memory.memsw.limit_in_bytes", &both_limit) == 0) {
 		s->swap_usage = both - MIN(s->memory_usage, both);
 		s->swap_limit = both_limit == UINT64_MAX || s->memory_limit == UINT64_MAX
-				    ? UINT64_MAX
-				    : both_limit - MIN(s->memory_limit, both_limit);
+		                    ? UINT64_MAX
+		                    : both_limit - MIN(s->memory_limit, both_limit);
 		s->have |= CGROUP_HAVE_SWAP;
 	}
 }
@@ -205,14 +205,15 @@ read_v2_io(struct reader *r)
 		return;
 	r->stats->have |= CGROUP_HAVE_IO;
 	for (char *line = strtok_r(r->text, "\n", &save); line != NULL;
-	    line = strtok_r(NULL, "\n", &save)) {
+	     line = strtok_r(NULL, "\n", &save)) {
 		uint32_t major, minor;
 		uint64_t v[4];
 		struct cgroup_io *io;
 
-		if (sscanf(line, "%" SCNu32 ":%" SCNu32 " rbytes=%" SCNu64 " wbytes=%" SCNu64
-				 " rios=%" SCNu64 " wios=%" SCNu64,
-			&major, &minor, &v[0], &v[1], &v[2], &v[3]) != 6)
+		if (sscanf(line,
+		        "%" SCNu32 ":%" SCNu32 " rbytes=%" SCNu64 " wbytes=%" SCNu64
+		        " rios=%" SCNu64 " wios=%" SCNu64,
+		        &major, &minor, &v[0], &v[1], &v[2], &v[3]) != 6)
 			continue; /* a device without traffic */
 		io = io_of(r->stats, major, minor);
 		if (io != NULL) {
@@ -234,14 +235,14 @@ read_v1_io_file(struct reader *r, const char *file, bool bytes)
 		return;
 	r->stats->have |= CGROUP_HAVE_IO;
 	for (char *line = strtok_r(r->text, "\n", &save); line != NULL;
-	    line = strtok_r(NULL, "\n", &save)) {
+	     line = strtok_r(NULL, "\n", &save)) {
 		uint32_t major, minor;
 		char kind[16];
 		uint64_t value;
 		struct cgroup_io *io;
 
 		if (sscanf(line, "%" SCNu32 ":%" SCNu32 " %15s %" SCNu64, &major, &minor, kind,
-			&value) != 4)
+		        &value) != 4)
 			continue;
 		io = io_of(r->stats, major, minor);
 		if (io != NULL && strcmp(kind, "Read") == 0)
@@ -296,10 +297,10 @@ read_hugetlb(struct reader *r)
 		char file[64];
 
 		if (!str_starts(ent->d_name, "hugetlb.") || !str_ends(size, tail) ||
-		    strstr(size, "rsvd") != NULL ||
-		    strlen(size) - strlen(tail) >= sizeof(h->size))
+		    strstr(size, "rsvd") != NULL || strlen(size) - strlen(tail) >= sizeof(h->size))
 			continue;
-		snprintf(h->size, sizeof(h->size), "%.*s", (int)(strlen(size) - strlen(tail)), size);
+		snprintf(
+		    h->size, sizeof(h->size), "%.*s", (int)(strlen(size) - strlen(tail)), size);
 		h->usage = u64_of(dir, ent->d_name);
 		h->max_usage = h->usage;
 		snprintf(file, sizeof(file), "hugetlb.%s.max_usage_in_bytes", h->size);
@@ -320,12 +321,12 @@ read_psi(struct reader *r, int dir, const char *file, struct cgroup_psi *ret)
 		return false;
 	*ret = (struct cgroup_psi){0};
 	for (char *line = strtok_r(r->text, "\n", &save); line != NULL;
-	    line = strtok_r(NULL, "\n", &save)) {
+	     line = strtok_r(NULL, "\n", &save)) {
 		struct cgroup_psi_line l;
 		char kind[8];
 
-		if (sscanf(line, "%7s avg10=%lf avg60=%lf avg300=%lf total=%" SCNu64, kind, &l.avg10,
-			&l.avg60, &l.avg300, &l.total_us) != 5)
+		if (sscanf(line, "%7s avg10=%lf avg60=%lf avg300=%lf total=%" SCNu64, kind,
+		        &l.avg10, &l.avg60, &l.avg300, &l.total_us) != 5)
 			continue;
 		if (strcmp(kind, "some") == 0)
 			ret->some = l;

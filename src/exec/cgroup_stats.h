@@ -42,9 +42,9 @@ enum { CGROUP_MAX_IO = 16, CGROUP_MAX_HUGETLB = 6 };
 
 /* Sizes in bytes, limits UINT64_MAX when there is none. */
 struct cgroup_stats {
-	unsigned have;    /* enum cgroup_have: the groups below that are filled */
-	int64_t wall_ns;  /* clock_wall_ns() of the reading */
-	int64_t mono_ns;  /* clock_mono_ns() of the reading */
+	unsigned have;   /* enum cgroup_have: the groups below that are filled */
+	int64_t wall_ns; /* clock_wall_ns() of the reading */
+	int64_t mono_ns; /* clock_mono_ns() of the reading */
 
 	uint64_t cpu_ns, cpu_user_ns, cpu_system_ns;
 	uint64_t cfs_periods, cfs_throttled, cfs_throttled_ns;

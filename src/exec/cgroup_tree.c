@@ -125,7 +125,7 @@ each_pid(int dir, int (*each)(pid_t pid, void *arg), void *arg)
 	if (fd_read_file(dir, "cgroup.procs", PROCS_MAX, &procs, &ignored) < 0 || procs.len == 0)
 		return 0;
 	for (char *w = strtok_r(procs.data, "\n", &save); w != NULL && ret == 0;
-	    w = strtok_r(NULL, "\n", &save)) {
+	     w = strtok_r(NULL, "\n", &save)) {
 		uint32_t pid;
 
 		if (str_u32(w, INT_MAX, &pid) == 0 && pid > 1)
@@ -154,8 +154,8 @@ collect_pids(int dir, void *arg)
 }
 
 int
-cgroup_pids(const char *parent, const char *id, size_t max, pid_t **ret, size_t *ret_n,
-    struct err *err)
+cgroup_pids(
+    const char *parent, const char *id, size_t max, pid_t **ret, size_t *ret_n, struct err *err)
 {
 	cleanup_free char *path = cgroup_path(parent, id, err);
 	cleanup_close int dir = -1;
@@ -296,8 +296,9 @@ cgroup_freeze(const char *parent, const char *id, bool freeze, struct err *err)
 		ret = dir < 0 ? -1 : cgroup_file_write(dir, "cgroup.freeze", freeze ? "1" : "0");
 	} else {
 		dir = cgroup_controller_dir(CGROUP_FREEZER, path, err);
-		ret = dir < 0 ? -1
-			      : cgroup_file_write(dir, "freezer.state", freeze ? "FROZEN" : "THAWED");
+		ret = dir < 0
+		          ? -1
+		          : cgroup_file_write(dir, "freezer.state", freeze ? "FROZEN" : "THAWED");
 	}
 	if (dir >= 0 && ret < 0)
 		return err_errno(err, "%s the cgroup %s", freeze ? "freeze" : "thaw", path);
@@ -315,11 +316,11 @@ cgroup_frozen(const char *parent, const char *id, struct err *err)
 	if (path == NULL)
 		return -1;
 	dir = cgroups.v2 >= 0 ? cgroup_dir(&cgroups.h[cgroups.v2], path, err)
-			      : cgroup_controller_dir(CGROUP_FREEZER, path, err);
+	                      : cgroup_controller_dir(CGROUP_FREEZER, path, err);
 	if (dir < 0)
 		return -1;
-	if (cgroup_file_read(dir, cgroups.v2 >= 0 ? "cgroup.events" : "freezer.state", text,
-		sizeof(text)) < 0)
+	if (cgroup_file_read(
+	        dir, cgroups.v2 >= 0 ? "cgroup.events" : "freezer.state", text, sizeof(text)) < 0)
 		return err_errno(err, "read whether the cgroup %s is frozen", path);
 	if (cgroups.v2 < 0)
 		return strcmp(text, "FROZEN") == 0;
@@ -411,11 +412,12 @@ remove_in(const struct cgroup_hierarchy *h, const char *path, struct err *err)
 	if (ret < 0 && errno == ENOENT)
 		return 1;
 	if (ret < 0)
-		return err_errno(err, "remove what is below the cgroup %s in the hierarchy %s", path,
-		    h->name);
+		return err_errno(
+		    err, "remove what is below the cgroup %s in the hierarchy %s", path, h->name);
 	if (ret == 1 && unlinkat(parent, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-		return errno == EBUSY ? 0 : err_errno(err, "remove the cgroup %s in the hierarchy %s",
-						path, h->name);
+		return errno == EBUSY ? 0
+		                      : err_errno(err, "remove the cgroup %s in the hierarchy %s",
+		                            path, h->name);
 	return ret;
 }
 
@@ -496,7 +498,8 @@ find_leaves(int dir, const char *path, int depth, struct found *found)
 			continue;
 		/* what is below a leaf is the container's own */
 		if (cgroup_mark_of(child) == CGROUP_OUR_LEAF) {
-			found->paths = xrealloc(found->paths, (found->n + 1) * sizeof(*found->paths));
+			found->paths =
+			    xrealloc(found->paths, (found->n + 1) * sizeof(*found->paths));
 			found->paths[found->n++] = take_ptr(sub);
 		} else {
 			find_leaves(child, sub, depth + 1, found);
@@ -512,8 +515,8 @@ compare_paths(const void *a, const void *b)
 }
 
 int
-cgroup_foreach(void (*each)(const char *parent, const char *id, void *arg), void *arg,
-    struct err *err)
+cgroup_foreach(
+    void (*each)(const char *parent, const char *id, void *arg), void *arg, struct err *err)
 {
 	struct found found = {0};
 	int ret = 0;
@@ -549,7 +552,8 @@ int
 cgroup_oom_open(const char *parent, const char *id, struct err *err)
 {
 	cleanup_free char *path = cgroup_path(parent, id, err);
-	const char *file = cgroup_on_v2(CGROUP_MEMORY) ? "memory.events.local" : "memory.oom_control";
+	const char *file =
+	    cgroup_on_v2(CGROUP_MEMORY) ? "memory.events.local" : "memory.oom_control";
 	cleanup_close int dir = -1;
 	int fd;
 

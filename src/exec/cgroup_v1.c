@@ -10,8 +10,8 @@
 /* The kernel checks quota/period against the parent's and the children's at each write. Without a
  * quota in between, neither order of the two can meet a ratio that was never asked for. */
 static int
-cpu_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err)
+cpu_changes(
+    struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res, struct err *err)
 {
 	int64_t quota = res->cpu_quota;
 	char now[32];
@@ -31,10 +31,10 @@ cpu_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResource
 				quota = value == UINT64_MAX ? -1 : (int64_t)value;
 		}
 		if ((cgroup_file_read(dir, "cpu.cfs_period_us", now, sizeof(now)) < 0 ||
-			strtoll(now, NULL, 10) != res->cpu_period) &&
+		        strtoll(now, NULL, 10) != res->cpu_period) &&
 		    (cgroup_change(ch, CGROUP_CPU, "cpu.cfs_quota_us", err, "-1") < 0 ||
-			cgroup_change(ch, CGROUP_CPU, "cpu.cfs_period_us", err, "%" PRId64,
-			    res->cpu_period) < 0))
+		        cgroup_change(ch, CGROUP_CPU, "cpu.cfs_period_us", err, "%" PRId64,
+		            res->cpu_period) < 0))
 			return -1;
 	}
 	if (quota == 0)
@@ -42,10 +42,11 @@ cpu_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResource
 	return cgroup_change(ch, CGROUP_CPU, "cpu.cfs_quota_us", err, "%" PRId64, quota);
 }
 
-/* memory+swap is never below memory, not even between two writes: raised before it, lowered after. */
+/* memory+swap is never below memory, not even between two writes: raised before it, lowered after.
+ */
 static int
-memory_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err)
+memory_changes(
+    struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res, struct err *err)
 {
 	static const char mem[] = "memory.limit_in_bytes", memsw[] = "memory.memsw.limit_in_bytes";
 	int64_t limit = res->memory_limit_in_bytes, swap = res->memory_swap_limit_in_bytes;
@@ -76,8 +77,8 @@ memory_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResou
 }
 
 static int
-hugepage_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err)
+hugepage_changes(
+    struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res, struct err *err)
 {
 	for (size_t i = 0; i < res->n_hugepage_limits && cgroup_has(CGROUP_HUGETLB); i++) {
 		const Runtime__V1__HugepageLimit *l = res->hugepage_limits[i];
@@ -85,15 +86,15 @@ hugepage_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerRes
 
 		snprintf(file, sizeof(file), "hugetlb.%s.limit_in_bytes", l->page_size);
 		if (cgroup_change(ch, CGROUP_HUGETLB, file, err, "%" PRIu64,
-			l->limit > INT64_MAX ? (uint64_t)INT64_MAX : l->limit) < 0)
+		        l->limit > INT64_MAX ? (uint64_t)INT64_MAX : l->limit) < 0)
 			return -1;
 	}
 	return 0;
 }
 
 int
-cgroup_v1_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err)
+cgroup_v1_changes(
+    struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res, struct err *err)
 {
 	if (!str_empty(res->cpuset_cpus) &&
 	    cgroup_change(ch, CGROUP_CPUSET, "cpuset.cpus", err, "%s", res->cpuset_cpus) < 0)

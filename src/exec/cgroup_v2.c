@@ -10,15 +10,14 @@
 #include "exec/cgroup_impl.h"
 
 static int
-cpu_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err)
+cpu_changes(
+    struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res, struct err *err)
 {
 	char now[64] = "", quota[32] = "max", period[32] = "100000";
 	int dir;
 
-	if (res->cpu_shares > 0 &&
-	    cgroup_change(ch, CGROUP_CPU, "cpu.weight", err, "%" PRIu64,
-		cgroup_weight_of_shares((uint64_t)res->cpu_shares)) < 0)
+	if (res->cpu_shares > 0 && cgroup_change(ch, CGROUP_CPU, "cpu.weight", err, "%" PRIu64,
+	                               cgroup_weight_of_shares((uint64_t)res->cpu_shares)) < 0)
 		return -1;
 	if (res->cpu_quota == 0 && res->cpu_period == 0)
 		return 0;
@@ -28,8 +27,8 @@ cpu_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResource
 	if (cgroup_file_read(dir, "cpu.max", now, sizeof(now)) >= 0)
 		sscanf(now, "%31s %31s", quota, period);
 	if (res->cpu_quota != 0)
-		snprintf(quota, sizeof(quota), res->cpu_quota < 0 ? "max" : "%" PRId64,
-		    res->cpu_quota);
+		snprintf(
+		    quota, sizeof(quota), res->cpu_quota < 0 ? "max" : "%" PRId64, res->cpu_quota);
 	if (res->cpu_period != 0)
 		snprintf(period, sizeof(period), "%" PRId64, res->cpu_period);
 	return cgroup_change(ch, CGROUP_CPU, "cpu.max", err, "%s %s", quota, period);
@@ -37,8 +36,8 @@ cpu_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResource
 
 /* The CRI's swap limit is memory and swap together, memory.swap.max is swap alone. */
 static int
-memory_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err)
+memory_changes(
+    struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res, struct err *err)
 {
 	int64_t limit = res->memory_limit_in_bytes, swap = res->memory_swap_limit_in_bytes;
 	uint64_t now = UINT64_MAX;
@@ -53,8 +52,7 @@ memory_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResou
 		swap = limit;
 	if (limit == -1 && cgroup_change(ch, CGROUP_MEMORY, "memory.max", err, "max") < 0)
 		return -1;
-	if (limit > 0 &&
-	    cgroup_change(ch, CGROUP_MEMORY, "memory.max", err, "%" PRId64, limit) < 0)
+	if (limit > 0 && cgroup_change(ch, CGROUP_MEMORY, "memory.max", err, "%" PRId64, limit) < 0)
 		return -1;
 	if (!cgroup_file_exists(dir, "memory.swap.max"))
 		return 0; /* the kernel does not count swap */
@@ -66,7 +64,8 @@ memory_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResou
 			    "memory_swap_limit_in_bytes without a memory limit");
 		if (now > (uint64_t)swap)
 			return err_set(err, ERR_INVALID_ARGUMENT,
-			    "memory_swap_limit_in_bytes %" PRId64 " is below the memory limit %" PRIu64,
+			    "memory_swap_limit_in_bytes %" PRId64
+			    " is below the memory limit %" PRIu64,
 			    swap, now);
 		limit = (int64_t)now;
 	}
@@ -76,8 +75,8 @@ memory_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResou
 /* What is mapped, and what is reserved for mapping: without the second a process is killed by
  * SIGBUS where mmap(2) should have failed. */
 static int
-hugepage_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err)
+hugepage_changes(
+    struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res, struct err *err)
 {
 	static const char *const kinds[] = {"max", "rsvd.max"};
 
@@ -124,8 +123,8 @@ unified_change(struct cgroup_changes *ch, const char *key, const char *value, st
 }
 
 int
-cgroup_v2_changes(struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res,
-    struct err *err)
+cgroup_v2_changes(
+    struct cgroup_changes *ch, const Runtime__V1__LinuxContainerResources *res, struct err *err)
 {
 	if (!str_empty(res->cpuset_cpus) &&
 	    cgroup_change(ch, CGROUP_CPUSET, "cpuset.cpus", err, "%s", res->cpuset_cpus) < 0)

@@ -145,15 +145,16 @@ seccomp_file(const char *path, uint64_t caps, struct seccomp_prog *ret, struct e
 	struct stat st;
 
 	if (*path != '/')
-		return err_set(err, ERR_INVALID_ARGUMENT, "seccomp profile '%s' is no absolute path",
-		    path);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "seccomp profile '%s' is no absolute path", path);
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 && (errno == ENOENT || errno == ENOTDIR))
 		return err_set(err, ERR_NOT_FOUND, "there is no seccomp profile %s", path);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return err_errno(err, "open the seccomp profile %s", path);
 	if (!S_ISREG(st.st_mode))
-		return err_set(err, ERR_INVALID_ARGUMENT, "seccomp profile %s is no regular file", path);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "seccomp profile %s is no regular file", path);
 	e = find(path, &st, caps);
 	if (e == NULL) {
 		uint32_t flags;

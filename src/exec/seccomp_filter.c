@@ -19,7 +19,8 @@
 
 enum {
 	X32_BIT = 0x40000000,
-	HIGHEST_NUMBER = 1024 /* no architecture's table reaches so far, but for offsets like ARM's */
+	HIGHEST_NUMBER =
+	    1024 /* no architecture's table reaches so far, but for offsets like ARM's */
 };
 
 static int
@@ -65,8 +66,8 @@ filter_add_arch(struct filter *f, uint32_t token, struct err *err)
 	if (rc < 0)
 		return failed(err, rc, "add an architecture");
 	if (f->n_archs == FILTER_MAX_ARCHS)
-		return err_set(err, ERR_INVALID_ARGUMENT, "more than %d architectures",
-		    FILTER_MAX_ARCHS);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "more than %d architectures", FILTER_MAX_ARCHS);
 	f->archs[f->n_archs].token = token;
 	f->archs[f->n_archs++].last = -1;
 	return 0;
@@ -109,8 +110,8 @@ filter_add_rule(struct filter *f, const char *name, uint32_t action,
 	if (rc == -EEXIST)
 		return 0;
 	if (rc < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "libseccomp takes no such rule for %s: %s",
-		    name, strerror(-rc));
+		return err_set(err, ERR_INVALID_ARGUMENT,
+		    "libseccomp takes no such rule for %s: %s", name, strerror(-rc));
 	return 0;
 }
 

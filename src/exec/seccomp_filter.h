@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One system call filter in the making: what seccomp.c, the default profile and the JSON reader
- * share. Life cycle: filter_init, filter_add_arch for each, filter_add_rule for each, filter_export,
- * filter_release.
+ * share. Life cycle: filter_init, filter_add_arch for each, filter_add_rule for each,
+ * filter_export, filter_release.
  */
 #ifndef EXEC_SECCOMP_FILTER_H
 #define EXEC_SECCOMP_FILTER_H
@@ -52,7 +52,8 @@ void filter_mention_all(struct filter *f);
  * only on ENOSYS. */
 int filter_export(struct filter *f, struct buf *ret, struct err *err);
 
-/* seccomp_default.c, seccomp_json.c: initialise and fill *f, which the caller releases in any case. */
+/* seccomp_default.c, seccomp_json.c: initialise and fill *f, which the caller releases in any case.
+ */
 int filter_of_default(struct filter *f, uint64_t caps, struct err *err);
 int filter_of_json(struct filter *f, const char *name, const char *json, size_t len, uint64_t caps,
     struct err *err);

@@ -35,11 +35,11 @@ bad(const struct reader *r, struct err *err, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(what, sizeof(what), fmt, ap);
 	va_end(ap);
-	return err_set(err, ERR_INVALID_ARGUMENT, "seccomp profile %s: %s: %s", r->file, r->at, what);
+	return err_set(
+	    err, ERR_INVALID_ARGUMENT, "seccomp profile %s: %s: %s", r->file, r->at, what);
 }
 
-static void __attribute__((format(printf, 2, 3)))
-at(struct reader *r, const char *fmt, ...)
+static void __attribute__((format(printf, 2, 3))) at(struct reader *r, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -56,25 +56,29 @@ struct named {
 };
 
 static const struct named actions[] = {
-    {"SCMP_ACT_KILL", SCMP_ACT_KILL_THREAD},
-    {"SCMP_ACT_KILL_THREAD", SCMP_ACT_KILL_THREAD},
+    {"SCMP_ACT_KILL",         SCMP_ACT_KILL_THREAD },
+    {"SCMP_ACT_KILL_THREAD",  SCMP_ACT_KILL_THREAD },
     {"SCMP_ACT_KILL_PROCESS", SCMP_ACT_KILL_PROCESS},
-    {"SCMP_ACT_TRAP", SCMP_ACT_TRAP},
-    {"SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(0)},
-    {"SCMP_ACT_TRACE", SCMP_ACT_TRACE(0)},
-    {"SCMP_ACT_ALLOW", SCMP_ACT_ALLOW},
-    {"SCMP_ACT_LOG", SCMP_ACT_LOG},
+    {"SCMP_ACT_TRAP",         SCMP_ACT_TRAP        },
+    {"SCMP_ACT_ERRNO",        SCMP_ACT_ERRNO(0)    },
+    {"SCMP_ACT_TRACE",        SCMP_ACT_TRACE(0)    },
+    {"SCMP_ACT_ALLOW",        SCMP_ACT_ALLOW       },
+    {"SCMP_ACT_LOG",          SCMP_ACT_LOG         },
 };
 
 static const struct named operators[] = {
-    {"SCMP_CMP_NE", SCMP_CMP_NE}, {"SCMP_CMP_LT", SCMP_CMP_LT}, {"SCMP_CMP_LE", SCMP_CMP_LE},
-    {"SCMP_CMP_EQ", SCMP_CMP_EQ}, {"SCMP_CMP_GE", SCMP_CMP_GE}, {"SCMP_CMP_GT", SCMP_CMP_GT},
+    {"SCMP_CMP_NE",        SCMP_CMP_NE       },
+    {"SCMP_CMP_LT",        SCMP_CMP_LT       },
+    {"SCMP_CMP_LE",        SCMP_CMP_LE       },
+    {"SCMP_CMP_EQ",        SCMP_CMP_EQ       },
+    {"SCMP_CMP_GE",        SCMP_CMP_GE       },
+    {"SCMP_CMP_GT",        SCMP_CMP_GT       },
     {"SCMP_CMP_MASKED_EQ", SCMP_CMP_MASKED_EQ},
 };
 
 static const struct named flags[] = {
-    {"SECCOMP_FILTER_FLAG_TSYNC", 0}, /* there is one thread when it is installed */
-    {"SECCOMP_FILTER_FLAG_LOG", SECCOMP_FILTER_FLAG_LOG},
+    {"SECCOMP_FILTER_FLAG_TSYNC",      0                             }, /* there is one thread */
+    {"SECCOMP_FILTER_FLAG_LOG",        SECCOMP_FILTER_FLAG_LOG       },
     {"SECCOMP_FILTER_FLAG_SPEC_ALLOW", SECCOMP_FILTER_FLAG_SPEC_ALLOW},
 };
 
@@ -83,38 +87,51 @@ static const struct {
 	const char *name, *short_name;
 	uint32_t token;
 } archs[] = {
-    {"SCMP_ARCH_X86", "x86", SCMP_ARCH_X86},
-    {"SCMP_ARCH_X86", "386", SCMP_ARCH_X86},
-    {"SCMP_ARCH_X86_64", "amd64", SCMP_ARCH_X86_64},
-    {"SCMP_ARCH_X32", "x32", SCMP_ARCH_X32},
-    {"SCMP_ARCH_ARM", "arm", SCMP_ARCH_ARM},
-    {"SCMP_ARCH_AARCH64", "arm64", SCMP_ARCH_AARCH64},
-    {"SCMP_ARCH_MIPS", "mips", SCMP_ARCH_MIPS},
-    {"SCMP_ARCH_MIPS64", "mips64", SCMP_ARCH_MIPS64},
-    {"SCMP_ARCH_MIPS64N32", "mips64n32", SCMP_ARCH_MIPS64N32},
-    {"SCMP_ARCH_MIPSEL", "mipsel", SCMP_ARCH_MIPSEL},
-    {"SCMP_ARCH_MIPSEL64", "mipsel64", SCMP_ARCH_MIPSEL64},
+    {"SCMP_ARCH_X86",         "x86",         SCMP_ARCH_X86        },
+    {"SCMP_ARCH_X86",         "386",         SCMP_ARCH_X86        },
+    {"SCMP_ARCH_X86_64",      "amd64",       SCMP_ARCH_X86_64     },
+    {"SCMP_ARCH_X32",         "x32",         SCMP_ARCH_X32        },
+    {"SCMP_ARCH_ARM",         "arm",         SCMP_ARCH_ARM        },
+    {"SCMP_ARCH_AARCH64",     "arm64",       SCMP_ARCH_AARCH64    },
+    {"SCMP_ARCH_MIPS",        "mips",        SCMP_ARCH_MIPS       },
+    {"SCMP_ARCH_MIPS64",      "mips64",      SCMP_ARCH_MIPS64     },
+    {"SCMP_ARCH_MIPS64N32",   "mips64n32",   SCMP_ARCH_MIPS64N32  },
+    {"SCMP_ARCH_MIPSEL",      "mipsel",      SCMP_ARCH_MIPSEL     },
+    {"SCMP_ARCH_MIPSEL64",    "mipsel64",    SCMP_ARCH_MIPSEL64   },
     {"SCMP_ARCH_MIPSEL64N32", "mipsel64n32", SCMP_ARCH_MIPSEL64N32},
-    {"SCMP_ARCH_PARISC", "parisc", SCMP_ARCH_PARISC},
-    {"SCMP_ARCH_PARISC64", "parisc64", SCMP_ARCH_PARISC64},
-    {"SCMP_ARCH_PPC", "ppc", SCMP_ARCH_PPC},
-    {"SCMP_ARCH_PPC64", "ppc64", SCMP_ARCH_PPC64},
-    {"SCMP_ARCH_PPC64LE", "ppc64le", SCMP_ARCH_PPC64LE},
-    {"SCMP_ARCH_RISCV64", "riscv64", SCMP_ARCH_RISCV64},
-    {"SCMP_ARCH_S390", "s390", SCMP_ARCH_S390},
-    {"SCMP_ARCH_S390X", "s390x", SCMP_ARCH_S390X},
+    {"SCMP_ARCH_PARISC",      "parisc",      SCMP_ARCH_PARISC     },
+    {"SCMP_ARCH_PARISC64",    "parisc64",    SCMP_ARCH_PARISC64   },
+    {"SCMP_ARCH_PPC",         "ppc",         SCMP_ARCH_PPC        },
+    {"SCMP_ARCH_PPC64",       "ppc64",       SCMP_ARCH_PPC64      },
+    {"SCMP_ARCH_PPC64LE",     "ppc64le",     SCMP_ARCH_PPC64LE    },
+    {"SCMP_ARCH_RISCV64",     "riscv64",     SCMP_ARCH_RISCV64    },
+    {"SCMP_ARCH_S390",        "s390",        SCMP_ARCH_S390       },
+    {"SCMP_ARCH_S390X",       "s390x",       SCMP_ARCH_S390X      },
 };
 
 /* Real architectures that this libseccomp may not know, and that are never ours. */
-static const char *const foreign_archs[] = {"SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K",
-    "SCMP_ARCH_SH", "SCMP_ARCH_SHEB"};
+static const char *const foreign_archs[] = {
+    "SCMP_ARCH_LOONGARCH64", "SCMP_ARCH_M68K", "SCMP_ARCH_SH", "SCMP_ARCH_SHEB"};
 
 static const struct named errnos[] = {
-    {"EPERM", EPERM}, {"ENOENT", ENOENT}, {"EIO", EIO}, {"EAGAIN", EAGAIN}, {"ENOMEM", ENOMEM},
-    {"EACCES", EACCES}, {"EBUSY", EBUSY}, {"EEXIST", EEXIST}, {"ENODEV", ENODEV},
-    {"EINVAL", EINVAL}, {"ENFILE", ENFILE}, {"EMFILE", EMFILE}, {"ENOTTY", ENOTTY},
-    {"EROFS", EROFS}, {"ENOSYS", ENOSYS}, {"EOPNOTSUPP", EOPNOTSUPP},
-    {"EPROTONOSUPPORT", EPROTONOSUPPORT}, {"EAFNOSUPPORT", EAFNOSUPPORT},
+    {"EPERM",           EPERM          },
+    {"ENOENT",          ENOENT         },
+    {"EIO",             EIO            },
+    {"EAGAIN",          EAGAIN         },
+    {"ENOMEM",          ENOMEM         },
+    {"EACCES",          EACCES         },
+    {"EBUSY",           EBUSY          },
+    {"EEXIST",          EEXIST         },
+    {"ENODEV",          ENODEV         },
+    {"EINVAL",          EINVAL         },
+    {"ENFILE",          ENFILE         },
+    {"EMFILE",          EMFILE         },
+    {"ENOTTY",          ENOTTY         },
+    {"EROFS",           EROFS          },
+    {"ENOSYS",          ENOSYS         },
+    {"EOPNOTSUPP",      EOPNOTSUPP     },
+    {"EPROTONOSUPPORT", EPROTONOSUPPORT},
+    {"EAFNOSUPPORT",    EAFNOSUPPORT   },
 };
 
 static const struct named *
@@ -383,7 +400,7 @@ read_filter(struct reader *r, const json_t *rule, const char *path, bool include
 		*applies = false;
 	if (member(filter, "minKernel") == NULL ||
 	    (json_is_string(member(filter, "minKernel")) &&
-		json_string_length(member(filter, "minKernel")) == 0))
+	        json_string_length(member(filter, "minKernel")) == 0))
 		return 0;
 	at(r, "%sminKernel", sub);
 	if (kernel_is_at_least(r, member(filter, "minKernel"), &newer, err) < 0)
@@ -423,7 +440,8 @@ read_arg(struct reader *r, const json_t *arg, const char *path, struct scmp_arg_
 	op = lookup(operators, ARRAY_SIZE(operators), s);
 	if (op == NULL)
 		return bad(r, err, "unknown operator '%.60s'", s);
-	/* for SCMP_CMP_MASKED_EQ the mask, then what is wanted under it; the second is no other's */
+	/* for SCMP_CMP_MASKED_EQ the mask, then what is wanted under it; the second is no other's
+	 */
 	*ret = (struct scmp_arg_cmp){.arg = (unsigned)index, .op = op->value, .datum_a = value};
 	if (op->value == SCMP_CMP_MASKED_EQ)
 		ret->datum_b = second;
@@ -537,7 +555,7 @@ quote_big_numbers(const char *json, size_t len, struct buf *out)
 		if (n == 0) {
 			buf_addch(out, json[i]);
 		} else if (n < 19 || (i > 0 && strchr("-+.eE", json[i - 1]) != NULL) ||
-			   (i + n < len && strchr(".eE", json[i + n]) != NULL)) {
+		           (i + n < len && strchr(".eE", json[i + n]) != NULL)) {
 			buf_add(out, json + i, n);
 			i += n - 1;
 		} else {
@@ -556,12 +574,13 @@ read_document(struct reader *r, const json_t *root, struct err *err)
 	at(r, "the document");
 	if (!json_is_object(root))
 		return bad(r, err, "an object is wanted");
-	if (get_action(r, root, "", "defaultAction", "defaultErrnoRet", "defaultErrno", &action, err) < 0)
+	if (get_action(
+	        r, root, "", "defaultAction", "defaultErrnoRet", "defaultErrno", &action, err) < 0)
 		return -1;
 	at(r, "listenerPath");
 	if (member(root, "listenerPath") != NULL &&
 	    !(json_is_string(member(root, "listenerPath")) &&
-		json_string_length(member(root, "listenerPath")) == 0))
+	        json_string_length(member(root, "listenerPath")) == 0))
 		return bad(r, err, "a listener is not supported");
 	if (get_array(r, root, "", "architectures", &architectures, err) < 0 ||
 	    get_array(r, root, "", "archMap", &map, err) < 0 ||

@@ -96,7 +96,8 @@ next_entry(struct slice *text, bool is_group, struct entry *ret)
 
 		if (line.n == 0 || strchr("#+-", *line.p) != NULL)
 			continue;
-		if (!slice_cut(&line, ':', &e.name) || !slice_cut(&line, ':', &ignored) || e.name.n == 0)
+		if (!slice_cut(&line, ':', &e.name) || !slice_cut(&line, ':', &ignored) ||
+		    e.name.n == 0)
 			continue;
 		if (is_group) {
 			if (!slice_cut(&line, ':', &e.gid))
@@ -116,8 +117,8 @@ next_entry(struct slice *text, bool is_group, struct entry *ret)
 
 /* The first entry with this name, or when that is NULL with this number. */
 static bool
-find_entry(const struct user_file *file, bool is_group, const char *name, uint32_t id,
-    struct entry *ret)
+find_entry(
+    const struct user_file *file, bool is_group, const char *name, uint32_t id, struct entry *ret)
 {
 	struct slice text = {file->len > 0 ? file->text : NULL, file->len};
 	struct entry e;
@@ -126,7 +127,7 @@ find_entry(const struct user_file *file, bool is_group, const char *name, uint32
 		uint32_t its;
 
 		if (name != NULL ? slice_is(e.name, name)
-				 : slice_id(is_group ? e.gid : e.uid, &its) == 0 && its == id) {
+		                 : slice_id(is_group ? e.gid : e.uid, &its) == 0 && its == id) {
 			*ret = e;
 			return true;
 		}
@@ -258,8 +259,8 @@ static int
 check_number(const char *what, int64_t id, struct err *err)
 {
 	if (id < 0 || id > USER_MAX_ID)
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s %" PRId64 " is not 0 … %d", what, id,
-		    USER_MAX_ID);
+		return err_set(err, ERR_INVALID_ARGUMENT, "%s %" PRId64 " is not 0 … %d", what,
+		    id, USER_MAX_ID);
 	return 0;
 }
 
@@ -294,8 +295,8 @@ static int
 wanted_number(const char *what, const char *s, uint32_t *ret, struct err *err)
 {
 	if (user_parse_id(s, ret) < 0)
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s %.80s is not 0 … %d", what, s,
-		    USER_MAX_ID);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "%s %.80s is not 0 … %d", what, s, USER_MAX_ID);
 	return 0;
 }
 
@@ -332,8 +333,8 @@ find_user(const struct user_file *passwd, const char *user, struct user *ret, st
 		return -1;
 	found = find_entry(passwd, false, number ? NULL : user, ret->uid, &e);
 	if (!found && !number)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "no user '%.80s' in /etc/passwd of the image", user);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "no user '%.80s' in /etc/passwd of the image", user);
 	if (found && (slice_id(e.uid, &ret->uid) < 0 || slice_id(e.gid, &ret->gid) < 0))
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "/etc/passwd of the image: the user %.80s has no valid numbers", user);
@@ -351,8 +352,8 @@ find_group(const struct user_file *group, const char *name, uint32_t *ret, struc
 	if (all_digits(name))
 		return wanted_number("group", name, ret, err);
 	if (!find_entry(group, true, name, 0, &e))
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "no group '%.80s' in /etc/group of the image", name);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "no group '%.80s' in /etc/group of the image", name);
 	if (slice_id(e.gid, ret) < 0)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "/etc/group of the image: the group %.80s has no valid number", name);
@@ -402,8 +403,8 @@ user_release(struct user *u)
 static int
 read_inside(int root_fd, const char *path, struct buf *ret, struct err *err)
 {
-	cleanup_close int at = fd_openat2(root_fd, path, O_PATH, 0,
-	    RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
+	cleanup_close int at =
+	    fd_openat2(root_fd, path, O_PATH, 0, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS);
 	cleanup_close int fd = -1;
 	char self[32];
 	struct stat st;
@@ -415,7 +416,8 @@ read_inside(int root_fd, const char *path, struct buf *ret, struct err *err)
 	if (at < 0 || fstat(at, &st) < 0)
 		return err_errno(err, "open /%s of the image", path);
 	if (!S_ISREG(st.st_mode))
-		return err_set(err, ERR_INVALID_ARGUMENT, "/%s of the image is no regular file", path);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "/%s of the image is no regular file", path);
 	if (st.st_size > FILE_MAX)
 		return err_set(err, ERR_INVALID_ARGUMENT,
 		    "/%s of the image has %lld bytes, more than %d", path, (long long)st.st_size,

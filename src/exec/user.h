@@ -15,18 +15,21 @@
 enum { USER_MAX_ID = 0x7fffffff, USER_MAX_GROUPS = 65536 };
 
 struct user_request {
-	const char *run_as_username; /* NULL or "": not given. Wins over uid, and it over image_user */
+	const char
+	    *run_as_username; /* NULL or "": not given. Wins over uid, and it over image_user */
 	bool has_uid, has_gid;
 	int64_t uid, gid;       /* run_as_user, run_as_group; gid without a user is an error */
 	const char *image_user; /* the image's User: "name|uid[:group|gid]", may be NULL */
 	const int64_t *supplemental;
 	size_t n_supplemental;
-	bool strict; /* SupplementalGroupsPolicy Strict: no memberships from the image's /etc/group */
+	bool strict; /* SupplementalGroupsPolicy Strict: no memberships from the image's /etc/group
+	              */
 };
 
 struct user {
 	uint32_t uid, gid;
-	uint32_t *groups; /* for setgroups(2); as `id -G` prints: primary first, the others by number */
+	uint32_t
+	    *groups; /* for setgroups(2); as `id -G` prints: primary first, the others by number */
 	size_t n_groups;
 	char *home; /* from /etc/passwd; "/" when the user is not there, or it is no clean path */
 	char *name; /* from /etc/passwd, else NULL */

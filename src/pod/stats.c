@@ -25,9 +25,9 @@
 
 enum {
 	MIN_TICK_MS = 100,
-	WALK_SOON_MS = 1000,       /* from a target's start to the first walk */
+	WALK_SOON_MS = 1000, /* from a target's start to the first walk */
 	WALK_TIMEOUT_MS = 300000,
-	WALK_TARGETS = 4096        /* in one worker */
+	WALK_TARGETS = 4096 /* in one worker */
 };
 static const int64_t min_window_ns = NS_PER_SEC; /* of a rate: less would be noise */
 
@@ -164,7 +164,7 @@ find_serial(uint64_t serial)
 {
 	struct stats_target *t;
 
-	TAILQ_FOREACH(t, &stats.targets, all)
+	TAILQ_FOREACH (t, &stats.targets, all)
 		if (t->serial == serial)
 			return t;
 	return NULL;
@@ -206,13 +206,13 @@ collect_due(int64_t now_ns)
 	struct stats_target *t;
 
 	stats.walking = xcalloc(MIN(stats.n, WALK_TARGETS), sizeof(*stats.walking));
-	TAILQ_FOREACH(t, &stats.targets, all) {
+	TAILQ_FOREACH (t, &stats.targets, all) {
 		if (t->upper == NULL || stats.n_walking == WALK_TARGETS ||
 		    (t->upper_mono_ns != 0 &&
-			now_ns - t->upper_mono_ns < stats.upper_ms * NS_PER_MS))
+		        now_ns - t->upper_mono_ns < stats.upper_ms * NS_PER_MS))
 			continue;
-		stats.walking[stats.n_walking++] = (struct walk_target){
-		    .serial = t->serial, .path = xstrdup(t->upper)};
+		stats.walking[stats.n_walking++] =
+		    (struct walk_target){.serial = t->serial, .path = xstrdup(t->upper)};
 	}
 	return stats.n_walking;
 }
@@ -309,9 +309,8 @@ stats_read(struct stats_target *t, struct cgroup_stats *ret, struct err *err)
 const struct stats_link *
 stats_links(struct stats_target *t, size_t *ret_n)
 {
-	if (t->netns != NULL &&
-	    (t->links_mono_ns == 0 ||
-		clock_mono_ns() - t->links_mono_ns > 2 * stats.sample_ms * NS_PER_MS))
+	if (t->netns != NULL && (t->links_mono_ns == 0 || clock_mono_ns() - t->links_mono_ns >
+	                                                      2 * stats.sample_ms * NS_PER_MS))
 		read_links(t);
 	*ret_n = t->n_links;
 	return t->links;
@@ -367,7 +366,8 @@ nano_cores(const struct stats_target *t, const struct cgroup_stats *s, uint64_t 
 	}
 	if (then == 0 || s->mono_ns - then < min_window_ns || s->cpu_ns < since)
 		return false;
-	*ret = (uint64_t)((double)(s->cpu_ns - since) * (double)NS_PER_SEC / (double)(s->mono_ns - then));
+	*ret = (uint64_t)((double)(s->cpu_ns - since) * (double)NS_PER_SEC /
+	                  (double)(s->mono_ns - then));
 	return true;
 }
 
@@ -449,8 +449,8 @@ upper_usage(struct arena *a, const struct stats_target *t)
 }
 
 int
-stats_fill_container(struct stats_target *t, struct arena *arena, Runtime__V1__ContainerStats *ret,
-    struct err *err)
+stats_fill_container(
+    struct stats_target *t, struct arena *arena, Runtime__V1__ContainerStats *ret, struct err *err)
 {
 	struct cgroup_stats s;
 

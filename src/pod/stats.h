@@ -41,14 +41,14 @@ struct stats_target {
 	/* private */
 	TAILQ_ENTRY(stats_target) all;
 	bool watched;
-	uint64_t old_cpu_ns, new_cpu_ns; /* the two last readings of the CPU time, old first */
+	uint64_t old_cpu_ns, new_cpu_ns;  /* the two last readings of the CPU time, old first */
 	int64_t old_mono_ns, new_mono_ns; /* 0: none yet */
 	struct stats_link links[STATS_MAX_LINKS];
 	size_t n_links;
 	int64_t links_wall_ns, links_mono_ns;
 	uint64_t upper_bytes, upper_inodes;
 	int64_t upper_wall_ns, upper_mono_ns; /* 0: not measured yet */
-	int64_t sampled_ms; /* loop_now_ms() scale */
+	int64_t sampled_ms;                   /* loop_now_ms() scale */
 	uint64_t serial;
 };
 
@@ -68,8 +68,8 @@ void stats_unwatch(struct stats_target *t); /* fine on one that is not watched *
 /* Fill cpu, memory, swap, io and writable_layer of an initialised message with memory of the arena;
  * attributes are the caller's. When the cgroup is gone only writable_layer is filled, and 0 is
  * returned all the same: a stopped container has no usage. */
-int stats_fill_container(struct stats_target *t, struct arena *arena,
-    Runtime__V1__ContainerStats *ret, struct err *err);
+int stats_fill_container(
+    struct stats_target *t, struct arena *arena, Runtime__V1__ContainerStats *ret, struct err *err);
 
 /* Fill cpu, memory, network, process and io; containers and attributes are the caller's. */
 int stats_fill_pod(struct stats_target *t, struct arena *arena,

@@ -36,10 +36,10 @@ parse_line(const char *line, struct stats_link *ret)
 	*ret = (struct stats_link){0};
 	memcpy(ret->name, line, n);
 	return sscanf(colon + 1,
-		   "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %*u %*u %*u %*u %" SCNu64
-		   " %" SCNu64 " %" SCNu64 " %" SCNu64,
-		   &ret->rx_bytes, &ret->rx_packets, &ret->rx_errors, &ret->rx_dropped,
-		   &ret->tx_bytes, &ret->tx_packets, &ret->tx_errors, &ret->tx_dropped) == 8;
+	           "%" SCNu64 " %" SCNu64 " %" SCNu64 " %" SCNu64 " %*u %*u %*u %*u %" SCNu64
+	           " %" SCNu64 " %" SCNu64 " %" SCNu64,
+	           &ret->rx_bytes, &ret->rx_packets, &ret->rx_errors, &ret->rx_dropped,
+	           &ret->tx_bytes, &ret->tx_packets, &ret->tx_errors, &ret->tx_dropped) == 8;
 }
 
 /* There and back: nothing else may happen in between, and staying there is no option. */
@@ -76,7 +76,7 @@ stats_read_links(const char *netns, struct stats_link *ret, size_t max, struct e
 	if (fd < 0 || fd_read_all(fd, DEV_MAX, &text, err) < 0)
 		return err_wrap(err, "network counters of %s", netns);
 	for (char *line = strtok_r(text.data, "\n", &save); line != NULL && n < max;
-	    line = strtok_r(NULL, "\n", &save))
+	     line = strtok_r(NULL, "\n", &save))
 		if (parse_line(line, &ret[n]) && strcmp(ret[n].name, "lo") != 0)
 			n++;
 	return (int)n;

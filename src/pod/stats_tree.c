@@ -21,9 +21,9 @@
 #include "pod/stats_impl.h"
 
 enum {
-	PIECE_MAX = 3800,          /* bytes of a path resolved at once, below PATH_MAX */
-	PENDING_MAX = 128 << 20,   /* bytes of the paths yet to visit */
-	LINKED_MAX = 1 << 20       /* inodes with several names that are remembered */
+	PIECE_MAX = 3800,        /* bytes of a path resolved at once, below PATH_MAX */
+	PENDING_MAX = 128 << 20, /* bytes of the paths yet to visit */
+	LINKED_MAX = 1 << 20     /* inodes with several names that are remembered */
 };
 
 /* Paths yet to visit, the last in first out. */

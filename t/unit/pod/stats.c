@@ -136,9 +136,11 @@ test_links(const char *netns, bool has_links)
 	stat("/proc/self/ns/net", &after);
 	ok(before.st_ino == after.st_ino, "we are back in our own namespace");
 	if (has_links) {
-		ok(strcmp(links[0].name, "net1") == 0 && strcmp(links[1].name, "eth0") == 0, "by name");
+		ok(strcmp(links[0].name, "net1") == 0 && strcmp(links[1].name, "eth0") == 0,
+		    "by name");
 		ok(links[0].rx_bytes == 0 && links[0].tx_packets == 0, "without traffic");
-		is_int(stats_read_links(netns, links, 1, &err), 1, "no more than there is room for");
+		is_int(
+		    stats_read_links(netns, links, 1, &err), 1, "no more than there is room for");
 	}
 	ok(stats_read_links("/nonexistent", links, 4, &err) < 0, "no namespace: %s", err.msg);
 	ok(stats_read_links("/dev/null", links, 4, &err) < 0, "none either: %s", err.msg);
@@ -170,7 +172,8 @@ spawn_burner(const char *parent, const char *id)
 			if (write(procs, "0", 1) != 1)
 				_exit(1);
 		}
-		p = mmap(NULL, 20 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		p = mmap(
+		    NULL, 20 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		for (;;)
 			memset(p, 1, 20 << 20);
 	}
@@ -196,24 +199,25 @@ check_container(struct stats_target *t, struct arena *a)
 	void *packed;
 
 	is_int(stats_fill_container(t, a, &m, &err), 0, "fill a container's");
-	ok(m.cpu != NULL && m.cpu->timestamp > 0 && m.cpu->usage_core_nano_seconds->value > 10000000,
+	ok(m.cpu != NULL && m.cpu->timestamp > 0 &&
+	        m.cpu->usage_core_nano_seconds->value > 10000000,
 	    "cpu time");
 	ok(m.cpu != NULL && m.cpu->usage_nano_cores != NULL &&
-		m.cpu->usage_nano_cores->value > 50000000 &&
-		m.cpu->usage_nano_cores->value < 1500000000,
+	        m.cpu->usage_nano_cores->value > 50000000 &&
+	        m.cpu->usage_nano_cores->value < 1500000000,
 	    "one busy process is about one core: %" PRIu64,
 	    m.cpu != NULL && m.cpu->usage_nano_cores != NULL ? m.cpu->usage_nano_cores->value : 0);
 	ok(m.memory != NULL && m.memory->timestamp > 0 &&
-		m.memory->working_set_bytes->value >= 18 << 20 &&
-		m.memory->usage_bytes->value >= m.memory->working_set_bytes->value,
+	        m.memory->working_set_bytes->value >= 18 << 20 &&
+	        m.memory->usage_bytes->value >= m.memory->working_set_bytes->value,
 	    "memory");
 	ok(m.memory != NULL && m.memory->available_bytes != NULL &&
-		m.memory->available_bytes->value + m.memory->working_set_bytes->value == 100 << 20,
+	        m.memory->available_bytes->value + m.memory->working_set_bytes->value == 100 << 20,
 	    "what the limit leaves");
 	ok(m.memory != NULL && m.memory->page_faults->value > 100, "faults");
 	if (cgroup_info()->swap)
 		ok(m.swap != NULL && m.swap->swap_usage_bytes->value < 1 << 20 &&
-			m.swap->swap_available_bytes->value < 1 << 20,
+		        m.swap->swap_available_bytes->value < 1 << 20,
 		    "swap, of which there is none");
 	if (cgroup_info()->psi)
 		ok(m.cpu->psi != NULL && m.memory->psi != NULL && m.io != NULL && m.io->psi != NULL,
@@ -282,10 +286,11 @@ test_messages(const char *netns, bool has_links)
 	stats_watch(&pod);
 	pid = spawn_burner(parent, "ctr");
 	ok(stats_fill_container(&c, &a, &m, &err) == 0 && m.cpu != NULL &&
-		m.cpu->usage_nano_cores == NULL,
+	        m.cpu->usage_nano_cores == NULL,
 	    "no rate before there is something to compare with");
 	turn_for(3000);
-	for (int i = 0; i < 300 && c.upper_wall_ns == 0; i++) /* a slow machine: ours is the idle class */
+	for (int i = 0; i < 300 && c.upper_wall_ns == 0;
+	     i++) /* a slow machine: ours is the idle class */
 		turn_for(100);
 	check_container(&c, &a);
 	check_pod(&pod, &a, has_links);
