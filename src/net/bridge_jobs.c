@@ -342,11 +342,37 @@ jobs_bridge_detach(json_t *const *requests, size_t n, struct err *errs)
 			errs[i] = (struct err){0};
 }
 
+/* Host ports on 127.0.0.1 leave the host by the link that leads to the pod. */
+static int
+open_loopback(struct nl *nl, const char *pod_ip, struct err *err)
+{
+	struct rtnl_link l;
+	struct ipaddr a;
+	int index;
+
+	if (pod_ip == NULL || !ipaddr_parse(pod_ip, &a) || a.family != AF_INET)
+		return 0;
+	if (rtnl_route_to(nl, &a, &index, err) < 0)
+		return -1;
+	if (index == 0 || rtnl_link_get_index(nl, index, &l, err) <= 0 || l.flags & IFF_LOOPBACK)
+		return err->code == ERR_NONE ? 0 : -1;
+	return bridge_sysctl(l.name, "ipv4", "route_localnet", "1", err);
+}
+
 int
 job_nft(json_t *request, json_t **ret_reply, struct err *err)
 {
+	const json_t *to = json_object_get(request, "to");
+	struct nl nl;
+	int ret = 0;
+
 	(void)ret_reply;
-	return run_nft(request, err) < 0 ? -1 : flush_udp(request, err);
+	if (run_nft(request, err) < 0 || nl_open(&nl, NETLINK_ROUTE, -1, err) < 0)
+		return -1;
+	for (size_t i = 0; ret == 0 && i < json_array_size(to); i++)
+		ret = open_loopback(&nl, json_string_value(json_array_get(to, i)), err);
+	nl_close(&nl);
+	return ret < 0 ? -1 : flush_udp(request, err);
 }
 
 /* ---- what is left over ---------------------------------------------------------------------- */

@@ -7,7 +7,7 @@
  *	bridge-attach  {netns, link, bridge, mtu, mac, addrs, gateways, nft?, udp: [port…]}
  *	bridge-detach  {link, nft?, udp, ips}
  *	bridge-gc      {bridge, links: [those to keep], nft}
- *	nft            {nft, udp, ips}
+ *	nft            {nft, udp, ips, to: [pods' addresses to be reached from 127.0.0.1]}
  */
 #ifndef NET_BRIDGE_JOBS_H
 #define NET_BRIDGE_JOBS_H

@@ -40,13 +40,19 @@ struct net {
 
 /* A call that waits. The op's step comes back to it; what the answer brought is here. */
 struct net_task {
-	enum task_kind { TASK_ATTACH, TASK_DETACH, TASK_GC } kind;
+	enum task_kind { TASK_ATTACH, TASK_DETACH, TASK_CHECK, TASK_GC } kind;
 	enum { TASK_WAITING, TASK_ANSWERED, TASK_FAILED } state;
 	struct net *net;
 	struct op *op;
 	struct agent_job job;
 	struct lease *lease;
 	json_t *request; /* of an attach, to try it a second time; else NULL */
+	/* NET_CNI */
+	struct cni_walk *walk;
+	json_t *record;
+	json_t *orphans; /* of a collection: ids of pods that nobody knows */
+	size_t at;
+	bool rules_done;
 };
 
 /* The call's task of this kind when it was answered; else NULL, and what was there is freed. */

@@ -70,6 +70,22 @@ lease_drop(struct leases *l, struct lease *lease)
 	free(lease);
 }
 
+void
+leases_keep(struct leases *l, const char *const *pod_ids, size_t n)
+{
+	struct lease *lease, *next;
+
+	for (lease = TAILQ_FIRST(&l->list); lease != NULL; lease = next) {
+		size_t i = 0;
+
+		next = TAILQ_NEXT(lease, entry);
+		while (i < n && strcmp(lease->pod_id, pod_ids[i]) != 0)
+			i++;
+		if (i == n)
+			lease_drop(l, lease);
+	}
+}
+
 struct lease *
 lease_of_ip(struct leases *l, const struct ipaddr *a)
 {

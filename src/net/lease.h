@@ -29,7 +29,8 @@ struct lease {
 	size_t n_ips;
 	struct hostport *ports;
 	size_t n_ports;
-	bool closing; /* its rules are going; the ports are not free before they are gone */
+	bool plugin_ports; /* a CNI plugin has them mapped: they are not in our table */
+	bool closing;      /* its rules are going; the ports are not free before they are gone */
 	TAILQ_ENTRY(lease) entry;
 };
 
@@ -47,6 +48,9 @@ struct lease *lease_find(struct leases *l, const char *pod_id);
 /* A new one without addresses and ports, for a pod that has none yet. pod_name may be NULL. */
 struct lease *lease_add(struct leases *l, const char *pod_id, const char *pod_name);
 void lease_drop(struct leases *l, struct lease *lease);
+
+/* Drop those of pods that are not in the list. */
+void leases_keep(struct leases *l, const char *const *pod_ids, size_t n);
 
 /* The pod that has this address, or NULL. */
 struct lease *lease_of_ip(struct leases *l, const struct ipaddr *a);

@@ -11,6 +11,9 @@
 #include "base/str.h"
 #include "base/xalloc.h"
 #include "net/bridge_jobs.h"
+#include "net/cni.h"
+#include "net/cni_conf.h"
+#include "net/cni_native.h"
 #include "net/internal.h"
 #include "net/rules.h"
 
@@ -58,7 +61,9 @@ start(struct net *net, const struct net_config *config, struct err *err)
 	net->agent = agent_new(methods, lock, NET_JOB_TIMEOUT_MS, err);
 	if (net->agent == NULL)
 		return -1;
-	return builtin_open(net, config, err);
+	if (cni_open(net, config, err) < 0)
+		return -1;
+	return net->mode == NET_BUILTIN ? builtin_open(net, config, err) : 0;
 }
 
 struct net *
@@ -84,6 +89,7 @@ net_close(struct net *net)
 	if (net == NULL)
 		return;
 	builtin_close(net);
+	cni_close(net->cni);
 	agent_free(net->agent);
 	leases_release(&net->leases);
 	free(net->instance);
@@ -103,22 +109,47 @@ enum op_ret
 net_attach(
     struct net_call *c, struct net *net, const struct net_pod *pod, struct op *op, struct err *err)
 {
-	return builtin_attach(c, net, pod, op, err);
+	return net->mode == NET_BUILTIN ? builtin_attach(c, net, pod, op, err)
+	                                : cni_attach(c, net, pod, op, err);
+}
+
+/* The record's kind; without one, the present mode. */
+static enum net_mode
+mode_of(const struct net *net, const char *json)
+{
+	json_t *record = json != NULL ? json_loads(json, 0, NULL) : NULL;
+	const char *kind = cni_str(record, "kind");
+	enum net_mode mode = net->mode;
+
+	if (strcmp(kind, "cni") == 0)
+		mode = NET_CNI;
+	else if (strcmp(kind, "builtin") == 0)
+		mode = NET_BUILTIN;
+	json_decref(record);
+	return mode;
 }
 
 enum op_ret
 net_detach(struct net_call *c, struct net *net, const struct net_pod *pod, const char *json,
     struct op *op, struct err *err)
 {
-	(void)json; /* the pod's id names all that there is of it */
-	return builtin_detach(c, net, pod, op, err);
+	return mode_of(net, json) == NET_BUILTIN ? builtin_detach(c, net, pod, op, err)
+	                                         : cni_detach(c, net, pod, json, op, err);
+}
+
+enum op_ret
+net_check(struct net_call *c, struct net *net, const struct net_pod *pod, const char *json,
+    struct op *op, struct err *err)
+{
+	return mode_of(net, json) == NET_BUILTIN ? OP_NEXT : cni_check(c, net, pod, json, op, err);
 }
 
 enum op_ret
 net_gc(struct net_call *c, struct net *net, const char *const *live_pod_ids, size_t n,
     struct op *op, struct err *err)
 {
-	return builtin_gc(c, net, live_pod_ids, n, op, err);
+	return net->mode == NET_BUILTIN ? builtin_gc(c, net, live_pod_ids, n, op, err)
+	                                : cni_gc(c, net, live_pod_ids, n, op, err);
 }
 
 static int
@@ -137,7 +168,8 @@ restore(struct net *net, const char *pod_id, const json_t *record, struct net_re
 		lease_drop(&net->leases, lease);
 		return -1;
 	}
-	if (builtin_reserve(net, lease, err) < 0) {
+	lease->plugin_ports = cni_maps_ports(record);
+	if (net->mode == NET_BUILTIN && builtin_reserve(net, lease, err) < 0) {
 		builtin_drop_lease(net, lease);
 		return -1;
 	}
@@ -164,11 +196,25 @@ net_reserve(struct net *net, const char *pod_id, const char *json, struct net_re
 bool
 net_ready(struct net *net, const char **ret_reason, char *msg, size_t n)
 {
-	bool ready = builtin_ready(net, msg, n);
+	bool ready =
+	    net->mode == NET_BUILTIN ? builtin_ready(net, msg, n) : cni_ready(net->cni, msg, n);
 
 	if (!ready)
 		*ret_reason = "NetworkPluginNotReady";
 	return ready;
+}
+
+/* One range set for each subnet: an address from each. */
+static json_t *
+ip_ranges(const struct ipnet *nets, size_t n)
+{
+	json_t *sets = json_array();
+	char text[IPNET_SIZE];
+
+	for (size_t i = 0; i < n; i++)
+		json_array_append_new(
+		    sets, json_pack("[{s:s}]", "subnet", ipnet_format(&nets[i], text)));
+	return sets;
 }
 
 int
@@ -185,8 +231,10 @@ net_set_pod_cidr(struct net *net, const char *cidr, struct err *err)
 			return err_set(err, ERR_INVALID_ARGUMENT, "no pod CIDR: '%.128s'", cidr);
 		n++;
 	}
-	if (net->mode != NET_BUILTIN)
+	if (net->mode != NET_BUILTIN) {
+		cni_set_ip_ranges(net->cni, ip_ranges(nets, n));
 		return 0;
+	}
 	for (size_t i = 0; i < 2; i++) {
 		const struct ipam *p = &net->pools[i];
 
@@ -208,7 +256,10 @@ net_info(struct net *net, struct buf *ret_json)
 	json_t *info = json_pack("{s:s,s:b,s:s}", "mode",
 	    net->mode == NET_BUILTIN ? "builtin" : "cni", "ready", ready, "message", msg);
 
-	builtin_info(net, info);
+	if (net->mode == NET_BUILTIN)
+		builtin_info(net, info);
+	else
+		cni_info(net->cni, info);
 	text = json_dumps(info, JSON_COMPACT);
 	buf_addstr(ret_json, text);
 	free(text);

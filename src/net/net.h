@@ -108,8 +108,8 @@ struct net_result {
 	char *json; /* the durable record: what detach and reserve need */
 };
 
-/* One attach, detach or gc in flight. Zero-initialise; embed in the op's owner; reusable after
- * OP_NEXT and after the op turned round. */
+/* One attach, detach, check or gc in flight. Zero-initialise; embed in the op's owner; reusable
+ * after OP_NEXT; after an attach that failed or was cancelled net_detach() comes first. */
 struct net_call {
 	struct net_result result; /* valid after net_attach() returned OP_NEXT */
 	struct net_task *task;    /* private: what goes on now */
@@ -134,6 +134,10 @@ enum op_ret net_attach(struct net_call *c, struct net *net, const struct net_pod
  * attach, or NULL when there is none (the attach failed or never ended). Idempotent; works without
  * the namespace. An error means: try again later. */
 enum op_ret net_detach(struct net_call *c, struct net *net, const struct net_pod *pod,
+    const char *json, struct op *op, struct err *err) __attribute__((warn_unused_result));
+
+/* Is what an attach made still there? CNI's CHECK, where the networks' versions have it. */
+enum op_ret net_check(struct net_call *c, struct net *net, const struct net_pod *pod,
     const char *json, struct op *op, struct err *err) __attribute__((warn_unused_result));
 
 /* At recovery, before any attach: what the record says is in use by this pod. INVALID_ARGUMENT when

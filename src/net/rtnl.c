@@ -226,6 +226,34 @@ rtnl_routes(struct nl *nl, int family, bool (*each)(const struct rtnl_route *, v
 	return nl_talk(nl, on_route, &w) < 0 ? nl_error(nl, err, "list routes") : 0;
 }
 
+static int
+on_route_to(const struct nlmsghdr *h, void *arg)
+{
+	const struct nlattr *a;
+
+	if (h->nlmsg_type == RTM_NEWROUTE)
+		mnl_attr_for_each(a, h, sizeof(struct rtmsg)) if (mnl_attr_get_type(a) == RTA_OIF) *
+		    (int *)arg = (int)mnl_attr_get_u32(a);
+	return MNL_CB_OK;
+}
+
+int
+rtnl_route_to(struct nl *nl, const struct ipaddr *a, int *ret_index, struct err *err)
+{
+	struct nlmsghdr *h;
+	struct rtmsg *m;
+
+	*ret_index = 0;
+	h = nl_message(nl, RTM_GETROUTE, 0, sizeof(*m), &m);
+	m->rtm_family = (uint8_t)a->family;
+	m->rtm_dst_len = (uint8_t)ipaddr_bits(a);
+	mnl_attr_put(h, RTA_DST, ipaddr_len(a), a->b);
+	if (nl_talk(nl, on_route_to, ret_index) < 0 && errno != ENETUNREACH &&
+	    errno != EHOSTUNREACH)
+		return nl_error(nl, err, "look up a route");
+	return 0;
+}
+
 int
 rtnl_bridge_add(struct nl *nl, const char *name, const uint8_t mac[static MAC_SIZE], unsigned mtu,
     struct err *err)

@@ -62,6 +62,9 @@ int rtnl_addrs(struct nl *nl, int family, bool (*each)(const struct rtnl_addr *,
 int rtnl_routes(struct nl *nl, int family, bool (*each)(const struct rtnl_route *, void *),
     void *arg, struct err *err);
 
+/* The number of the link that leads to an address; 0: none does. */
+int rtnl_route_to(struct nl *nl, const struct ipaddr *a, int *ret_index, struct err *err);
+
 /* -1 with errno EEXIST kept when the name is taken. */
 int rtnl_bridge_add(struct nl *nl, const char *name, const uint8_t mac[static MAC_SIZE],
     unsigned mtu, struct err *err);

@@ -159,7 +159,7 @@ rules_ports(const char *table, const struct leases *leases, struct buf *out)
 		    "pods%d\n",
 		    table, v, table, v, table, v);
 	TAILQ_FOREACH (l, &leases->list, entry)
-		if (!l->closing)
+		if (!l->closing && !l->plugin_ports)
 			add_lease(table, l, out);
 }
 

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "base/xalloc.h"
+#include "net/cni_walk.h"
 #include "net/rules.h"
 
 void
@@ -16,7 +17,10 @@ task_free(struct net_call *c)
 
 	if (t == NULL)
 		return;
+	cni_walk_free(t->walk);
 	json_decref(t->request);
+	json_decref(t->record);
+	json_decref(t->orphans);
 	free(t);
 }
 

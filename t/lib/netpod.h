@@ -42,6 +42,14 @@ tpod_detach(struct op *op, struct err *err)
 }
 
 static inline enum op_ret
+tpod_check(struct op *op, struct err *err)
+{
+	struct tpod *p = container_of(op, struct tpod, op);
+
+	return net_check(&p->call, p->net, &p->pod, p->json, op, err);
+}
+
+static inline enum op_ret
 tpod_gc(struct op *op, struct err *err)
 {
 	struct tpod *p = container_of(op, struct tpod, op);
@@ -66,6 +74,10 @@ static const struct op_step tpod_attach_steps[] = {
 static const struct op_step tpod_detach_steps[] = {
     {"detach network", tpod_detach, NULL},
     {NULL,             NULL,        NULL}
+};
+static const struct op_step tpod_check_steps[] __attribute__((unused)) = {
+    {"check network", tpod_check, NULL},
+    {NULL,            NULL,       NULL}
 };
 static const struct op_step tpod_gc_steps[] = {
     {"collect", tpod_gc, NULL},
