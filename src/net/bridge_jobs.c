@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_bridge.h>
 #include <linux/nsfs.h>
 #include <linux/rtnetlink.h>
 #include <sched.h>
@@ -23,7 +24,7 @@
 #include "net/rules.h"
 #include "net/sysctl.h"
 
-enum { UDP_PORTS_MAX = 4096 };
+enum { UDP_PORTS_MAX = 4096, LINK_TRIES = 500, LINK_PAUSE_US = 200 };
 
 static const char *
 text_of(const json_t *o, const char *key)
@@ -285,6 +286,46 @@ configure_pod(struct nl *pod, const json_t *request, int netns, struct err *err)
 	return nl_talk(pod, NULL, NULL) < 0 ? nl_error(pod, err, "give the pod its addresses") : 0;
 }
 
+static bool
+is_up(struct nl *nl, const char *name, bool is_port)
+{
+	struct err ignored = {0};
+	struct rtnl_link l;
+
+	return rtnl_link_get(nl, name, &l, &ignored) > 0 && l.operstate == RTNL_OPER_UP &&
+	       (!is_port || l.port_state == BR_STATE_FORWARDING);
+}
+
+/* IPv6 addresses too are not there before a work queue has been at them. */
+static bool
+answers(struct nl *pod, const json_t *request)
+{
+	const json_t *addrs = json_object_get(request, "addrs");
+	struct ipnet n;
+
+	for (size_t i = 0; i < json_array_size(addrs); i++)
+		if (ipnet_parse(json_string_value(json_array_get(addrs, i)), &n) &&
+		    n.addr.family == AF_INET6 && !rtnl_answers_for(pod, &n.addr))
+			return false;
+	return true;
+}
+
+/* The kernel notices from a work queue that a link has a carrier; before that it drops packets, and
+ * a pod's first connection would wait for TCP's second attempt. (RTM_GETLINK of newer kernels
+ * brings it forward.) A busy machine needs some milliseconds; at the end of patience the pod is
+ * left to it. */
+static void
+await_links(struct nl *host, struct nl *pod, const json_t *request)
+{
+	for (int i = 0; i < LINK_TRIES; i++) {
+		if (is_up(host, text_of(request, "link"), true) &&
+		    is_up(host, text_of(request, "bridge"), false) && is_up(pod, "eth0", false) &&
+		    answers(pod, request))
+			return;
+		usleep(LINK_PAUSE_US);
+	}
+}
+
 int
 job_bridge_attach(json_t *request, json_t **ret_reply, struct err *err)
 {
@@ -296,14 +337,16 @@ job_bridge_attach(json_t *request, json_t **ret_reply, struct err *err)
 	if (netns < 0 || nl_open(&host, NETLINK_ROUTE, -1, err) < 0)
 		return -1;
 	ret = add_pair(&host, request, netns, err);
+	if (ret == 0)
+		ret = nl_open(&pod, NETLINK_ROUTE, netns, err);
+	if (ret == 0) {
+		ret = configure_pod(&pod, request, netns, err);
+		if (ret == 0)
+			await_links(&host, &pod, request);
+		nl_close(&pod);
+	}
 	nl_close(&host);
-	if (ret < 0 || nl_open(&pod, NETLINK_ROUTE, netns, err) < 0)
-		return -1;
-	ret = configure_pod(&pod, request, netns, err);
-	nl_close(&pod);
-	if (ret < 0 || run_nft(request, err) < 0)
-		return -1;
-	return flush_udp(request, err);
+	return ret < 0 || run_nft(request, err) < 0 ? -1 : flush_udp(request, err);
 }
 
 static int

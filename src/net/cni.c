@@ -196,8 +196,7 @@ record_valid(const json_t *record)
 
 	if (!json_is_array(list) || !json_is_array(json_object_get(record, "args")))
 		return false;
-	json_array_foreach(list, i, a)
-	{
+	json_array_foreach (list, i, a) {
 		const json_t *network = json_object_get(a, "network");
 
 		if (!cni_name_valid(cni_str(network, "name")) ||
@@ -205,12 +204,13 @@ record_valid(const json_t *record)
 		    !cni_ifname_valid(cni_str(a, "ifname")) ||
 		    !json_is_array(json_object_get(network, "plugins")))
 			return false;
-		json_array_foreach(json_object_get(network, "plugins"), k,
-		    conf) if (!cni_type_valid(cni_str(conf, "type"))) return false;
+		json_array_foreach (json_object_get(network, "plugins"), k, conf)
+			if (!cni_type_valid(cni_str(conf, "type")))
+				return false;
 	}
-	json_array_foreach(json_object_get(record, "args"), i,
-	    a) if (!json_is_string(json_array_get(a, 0)) ||
-	           !json_is_string(json_array_get(a, 1))) return false;
+	json_array_foreach (json_object_get(record, "args"), i, a)
+		if (!json_is_string(json_array_get(a, 0)) || !json_is_string(json_array_get(a, 1)))
+			return false;
 	return true;
 }
 
@@ -242,10 +242,12 @@ cni_maps_ports(const json_t *record)
 	const json_t *attachments = json_object_get(record, "attachments"), *a, *conf;
 	size_t i, k;
 
-	json_array_foreach(attachments, i, a)
-	    json_array_foreach(json_object_get(json_object_get(a, "network"), "plugins"), k,
-	        conf) if (json_is_true(json_object_get(json_object_get(conf, "capabilities"),
-	                      "portMappings"))) return true;
+	json_array_foreach (attachments, i, a)
+		json_array_foreach (
+		    json_object_get(json_object_get(a, "network"), "plugins"), k, conf)
+			if (json_is_true(json_object_get(
+			        json_object_get(conf, "capabilities"), "portMappings")))
+				return true;
 	return false;
 }
 
@@ -289,9 +291,11 @@ make_record(struct cni *cni, const struct cni_set *set, const struct net_pod *po
 		return NULL;
 	}
 	attachments = json_array();
-	json_array_foreach(set->networks, i, network) if (i < NETWORKS_MAX) json_array_append_new(
-	    attachments, json_pack("{s:O,s:o,s:O}", "network", network, "ifname",
-	                     json_sprintf("eth%zu", i), "caps", caps));
+	json_array_foreach (set->networks, i, network)
+		if (i < NETWORKS_MAX)
+			json_array_append_new(
+			    attachments, json_pack("{s:O,s:o,s:O}", "network", network, "ifname",
+			                     json_sprintf("eth%zu", i), "caps", caps));
 	json_decref(caps);
 	return json_pack("{s:i,s:s,s:o,s:o,s:o}", "version", 1, "kind", "cni", "pod",
 	    json_sprintf("%s/%s", STR_OR_EMPTY(pod->ns), STR_OR_EMPTY(pod->name)), "args", args,
@@ -337,9 +341,9 @@ take_addresses(struct lease *lease, const json_t *attachments)
 	size_t i;
 
 	lease->n_ips = 0;
-	json_array_foreach(attachments, i, a) lease->n_ips +=
-	    cni_result_ips(json_object_get(a, "result"), cni_str(a, "ifname"),
-	        lease->ips + lease->n_ips, NET_IPS_MAX - lease->n_ips);
+	json_array_foreach (attachments, i, a)
+		lease->n_ips += cni_result_ips(json_object_get(a, "result"), cni_str(a, "ifname"),
+		    lease->ips + lease->n_ips, NET_IPS_MAX - lease->n_ips);
 }
 
 static json_t *
@@ -522,8 +526,7 @@ list_attached(const struct cni *cni, const char *network, const char *const *liv
 	for (size_t p = 0; p < n; p++) {
 		json_t *record = cni_name_valid(live[p]) ? read_intent(cni, live[p]) : NULL, *one;
 
-		json_array_foreach(json_object_get(record, "attachments"), i, a)
-		{
+		json_array_foreach (json_object_get(record, "attachments"), i, a) {
 			if (strcmp(cni_str(json_object_get(a, "network"), "name"), network) != 0)
 				continue;
 			one = json_pack("{s:s,s:O}", "containerID", live[p], "ifname",

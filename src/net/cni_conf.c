@@ -170,8 +170,10 @@ check_plugin(const json_t *conf, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT, "type '%.64s' is no plain name", type);
 	if (caps != NULL && !json_is_object(caps))
 		return invalid(err, "'capabilities' is no object");
-	json_object_foreach((json_t *)caps, key, v) if (!json_is_boolean(v)) return err_set(
-	    err, ERR_INVALID_ARGUMENT, "capability '%.64s' is neither true nor false", key);
+	json_object_foreach ((json_t *)caps, key, v)
+		if (!json_is_boolean(v))
+			return err_set(err, ERR_INVALID_ARGUMENT,
+			    "capability '%.64s' is neither true nor false", key);
 	ipam = json_object_get(conf, "ipam");
 	if (ipam != NULL && !json_is_null(ipam) && !json_is_object(ipam))
 		return invalid(err, "'ipam' is no object");

@@ -44,8 +44,7 @@ cni_native_has(const char *type, const json_t *conf)
 
 	if (p == NULL || cni_version_cmp(cni_str(conf, "cniVersion"), CNI_VERSION_MAX) > 0)
 		return false;
-	json_object_foreach((json_t *)conf, key, v)
-	{
+	json_object_foreach ((json_t *)conf, key, v) {
 		const char *const *k = p->members;
 
 		while (*k != NULL && strcmp(*k, key) != 0)

@@ -74,14 +74,15 @@ check_lists(const json_t *o, struct err *err)
 		return invalid(err, "'interfaces', 'ips' or 'routes' is no list");
 	if (dns != NULL && !json_is_null(dns) && !json_is_object(dns))
 		return invalid(err, "'dns' is no object");
-	json_array_foreach(
-	    interfaces, i, v) if (!json_is_object(v) ||
-	                          !json_is_string(json_object_get(v, "name"))) return invalid(err,
-	    "an interface has no 'name'");
-	json_array_foreach(json_object_get(o, "ips"), i,
-	    v) if (check_ip(v, json_array_size(interfaces), err) < 0) return -1;
-	json_array_foreach(
-	    json_object_get(o, "routes"), i, v) if (check_route(v, err) < 0) return -1;
+	json_array_foreach (interfaces, i, v)
+		if (!json_is_object(v) || !json_is_string(json_object_get(v, "name")))
+			return invalid(err, "an interface has no 'name'");
+	json_array_foreach (json_object_get(o, "ips"), i, v)
+		if (check_ip(v, json_array_size(interfaces), err) < 0)
+			return -1;
+	json_array_foreach (json_object_get(o, "routes"), i, v)
+		if (check_route(v, err) < 0)
+			return -1;
 	return 0;
 }
 
@@ -159,8 +160,7 @@ cni_result_import(const json_t *result, struct err *err)
 		json_decref(o);
 		return NULL;
 	}
-	json_array_foreach(json_object_get(o, "ips"), i, v)
-	{
+	json_array_foreach (json_object_get(o, "ips"), i, v) {
 		json_object_del(v, "version");
 		if (json_integer_value(json_object_get(v, "interface")) < 0)
 			json_object_del(v, "interface");
@@ -206,8 +206,7 @@ export_old(const json_t *result, struct err *err)
 	json_t *o = json_object(), *v, *old;
 	size_t i;
 
-	json_array_foreach(json_object_get(result, "ips"), i, v)
-	{
+	json_array_foreach (json_object_get(result, "ips"), i, v) {
 		const char *key = family_of(v, "address") == AF_INET ? "ip4" : "ip6";
 
 		if (json_object_get(o, key) != NULL)
@@ -223,8 +222,7 @@ export_old(const json_t *result, struct err *err)
 		    "result: without an IP address it has no form in this CNI version");
 		return NULL;
 	}
-	json_array_foreach(json_object_get(result, "routes"), i, v)
-	{
+	json_array_foreach (json_object_get(result, "routes"), i, v) {
 		json_t *route = json_pack("{s:O}", "dst", json_object_get(v, "dst")), *routes;
 
 		if (json_object_get(v, "gw") != NULL)
@@ -248,9 +246,9 @@ strip_new(json_t *o)
 	json_t *v;
 	size_t i;
 
-	json_array_foreach(json_object_get(o, "interfaces"), i,
-	    v) for (size_t k = 0; k < sizeof(of_interface) / sizeof(of_interface[0]); k++)
-	    json_object_del(v, of_interface[k]);
+	json_array_foreach (json_object_get(o, "interfaces"), i, v)
+		for (size_t k = 0; k < sizeof(of_interface) / sizeof(of_interface[0]); k++)
+			json_object_del(v, of_interface[k]);
 }
 
 json_t *
@@ -271,8 +269,9 @@ cni_result_export(const json_t *result, const char *version, struct err *err)
 		if (cni_version_cmp(version, "1.0.0") < 0)
 			strip_new(o);
 		if (cni_version_cmp(version, "1.0.0") < 0)
-			json_array_foreach(json_object_get(o, "ips"), i, v) json_object_set_new(v,
-			    "version", json_string(family_of(v, "address") == AF_INET ? "4" : "6"));
+			json_array_foreach (json_object_get(o, "ips"), i, v)
+				json_object_set_new(v, "version",
+				    json_string(family_of(v, "address") == AF_INET ? "4" : "6"));
 	}
 	json_object_set_new(o, "cniVersion", json_string(version));
 	return o;
@@ -300,8 +299,7 @@ collect(
 	const json_t *v;
 	size_t i;
 
-	json_array_foreach(json_object_get(result, "ips"), i, v)
-	{
+	json_array_foreach (json_object_get(result, "ips"), i, v) {
 		struct ipnet ip;
 		size_t k = 0;
 

@@ -30,13 +30,12 @@ probe_list(const struct cni_set *s)
 	json_t *list = json_array(), *network, *conf;
 	size_t i, k;
 
-	json_array_foreach(s->networks, i, network)
-	{
+	json_array_foreach (s->networks, i, network) {
 		json_t *plugins = json_array(), *copy = json_copy(network);
 
-		json_array_foreach(json_object_get(network, "plugins"), k,
-		    conf) if (s->base.native == NULL || !cni_native_has(cni_str(conf, "type"),
-		                                            conf)) json_array_append(plugins, conf);
+		json_array_foreach (json_object_get(network, "plugins"), k, conf)
+			if (s->base.native == NULL || !cni_native_has(cni_str(conf, "type"), conf))
+				json_array_append(plugins, conf);
 		json_object_set_new(copy, "plugins", plugins);
 		json_array_append_new(list, json_pack("{s:o}", "network", copy));
 	}
@@ -96,8 +95,9 @@ has_status(const struct cni_set *s)
 	const json_t *network;
 	size_t i;
 
-	json_array_foreach(s->networks, i,
-	    network) if (cni_version_cmp(cni_str(network, "cniVersion"), "1.1.0") >= 0) return true;
+	json_array_foreach (s->networks, i, network)
+		if (cni_version_cmp(cni_str(network, "cniVersion"), "1.1.0") >= 0)
+			return true;
 	return false;
 }
 
@@ -149,10 +149,10 @@ log_load(const struct cni_set *s)
 
 	if (s->load_err.code != ERR_NONE)
 		log_warn("network: %s", s->load_err.msg);
-	json_array_foreach(s->faults, i, v)
-	    log_warn("network: %s: %s", cni_str(v, "file"), cni_str(v, "fault"));
-	json_array_foreach(s->networks, i, v)
-	    log_info("network: %s from %s", cni_str(v, "name"), cni_str(v, "file"));
+	json_array_foreach (s->faults, i, v)
+		log_warn("network: %s: %s", cni_str(v, "file"), cni_str(v, "fault"));
+	json_array_foreach (s->networks, i, v)
+		log_info("network: %s from %s", cni_str(v, "name"), cni_str(v, "file"));
 }
 
 static void
@@ -272,12 +272,11 @@ cni_set_info(const struct cni_set *s)
 	struct err err = {0};
 	size_t i, k;
 
-	json_array_foreach(s->networks, i, v)
-	{
+	json_array_foreach (s->networks, i, v) {
 		json_t *types = json_array(), *conf;
 
-		json_array_foreach(json_object_get(v, "plugins"), k, conf)
-		    json_array_append(types, json_object_get(conf, "type"));
+		json_array_foreach (json_object_get(v, "plugins"), k, conf)
+			json_array_append(types, json_object_get(conf, "type"));
 		json_array_append_new(
 		    networks, json_pack("{s:O,s:O,s:O,s:o}", "name", json_object_get(v, "name"),
 		                  "file", json_object_get(v, "file"), "cniVersion",

@@ -123,9 +123,9 @@ cni_plugin_conf(const json_t *network, size_t plugin, const json_t *caps, const 
 
 	json_object_set(conf, "name", json_object_get(network, "name"));
 	json_object_set_new(conf, "cniVersion", json_string(version));
-	json_object_foreach(json_object_get(orig, "capabilities"), key,
-	    v) if (json_is_true(v) && json_object_get(caps, key) != NULL)
-	    json_object_set(runtime, key, json_object_get(caps, key));
+	json_object_foreach (json_object_get(orig, "capabilities"), key, v)
+		if (json_is_true(v) && json_object_get(caps, key) != NULL)
+			json_object_set(runtime, key, json_object_get(caps, key));
 	if (json_object_size(runtime) > 0)
 		json_object_set(conf, "runtimeConfig", runtime);
 	json_decref(runtime);

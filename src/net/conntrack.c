@@ -37,8 +37,7 @@ parse_ip(const struct nlattr *nest, struct ipaddr *src)
 {
 	const struct nlattr *a;
 
-	mnl_attr_for_each_nested(a, nest)
-	{
+	mnl_attr_for_each_nested (a, nest) {
 		int type = mnl_attr_get_type(a);
 		size_t len = mnl_attr_get_payload_len(a);
 
@@ -54,8 +53,7 @@ parse_proto(const struct nlattr *nest, struct tuple *t)
 {
 	const struct nlattr *a;
 
-	mnl_attr_for_each_nested(a, nest)
-	{
+	mnl_attr_for_each_nested (a, nest) {
 		if (mnl_attr_get_type(a) == CTA_PROTO_NUM)
 			t->proto = mnl_attr_get_u8(a);
 		else if (mnl_attr_get_type(a) == CTA_PROTO_DST_PORT)
@@ -69,8 +67,7 @@ parse_tuple(const struct nlattr *nest)
 	struct tuple t = {0};
 	const struct nlattr *a;
 
-	mnl_attr_for_each_nested(a, nest)
-	{
+	mnl_attr_for_each_nested (a, nest) {
 		if (mnl_attr_get_type(a) == CTA_TUPLE_IP)
 			parse_ip(a, &t.src);
 		else if (mnl_attr_get_type(a) == CTA_TUPLE_PROTO)
@@ -102,8 +99,7 @@ on_entry(const struct nlmsghdr *h, void *arg)
 	struct search *s = arg;
 	size_t len;
 
-	mnl_attr_for_each(a, h, sizeof(*g))
-	{
+	mnl_attr_for_each (a, h, sizeof(*g)) {
 		if (mnl_attr_get_type(a) == CTA_TUPLE_ORIG) {
 			orig_attr = a;
 			orig = parse_tuple(a);

@@ -95,9 +95,10 @@ take_text(struct nl *nl, const struct nlmsghdr *h, const struct nlmsgerr *e)
 		return;
 	if (!(h->nlmsg_flags & NLM_F_CAPPED))
 		skip += mnl_nlmsg_get_payload_len(&e->msg);
-	mnl_attr_for_each(attr, h, skip) if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_MSG &&
-	                                     mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0)
-	    snprintf(nl->text, sizeof(nl->text), "%s", mnl_attr_get_str(attr));
+	mnl_attr_for_each (attr, h, skip)
+		if (mnl_attr_get_type(attr) == NLMSGERR_ATTR_MSG &&
+		    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) >= 0)
+			snprintf(nl->text, sizeof(nl->text), "%s", mnl_attr_get_str(attr));
 }
 
 struct answers {

@@ -17,11 +17,18 @@
 static void
 take_kind(const struct nlattr *info, struct rtnl_link *l)
 {
-	const struct nlattr *a;
+	const struct nlattr *a, *b;
 
-	mnl_attr_for_each_nested(a, info) if (mnl_attr_get_type(a) == IFLA_INFO_KIND)
-	    snprintf(l->kind, sizeof(l->kind), "%.*s", (int)mnl_attr_get_payload_len(a),
-	        (const char *)mnl_attr_get_payload(a));
+	mnl_attr_for_each_nested (a, info) {
+		if (mnl_attr_get_type(a) == IFLA_INFO_KIND)
+			snprintf(l->kind, sizeof(l->kind), "%.*s", (int)mnl_attr_get_payload_len(a),
+			    (const char *)mnl_attr_get_payload(a));
+		if (mnl_attr_get_type(a) != IFLA_INFO_SLAVE_DATA)
+			continue;
+		mnl_attr_for_each_nested (b, a)
+			if (mnl_attr_get_type(b) == IFLA_BRPORT_STATE)
+				l->port_state = mnl_attr_get_u8(b);
+	}
 }
 
 static void
@@ -31,8 +38,7 @@ parse_link(const struct nlmsghdr *h, struct rtnl_link *l)
 	const struct nlattr *a;
 
 	*l = (struct rtnl_link){.index = i->ifi_index, .flags = i->ifi_flags};
-	mnl_attr_for_each(a, h, sizeof(*i))
-	{
+	mnl_attr_for_each (a, h, sizeof(*i)) {
 		size_t len = mnl_attr_get_payload_len(a);
 
 		switch (mnl_attr_get_type(a)) {
@@ -44,6 +50,9 @@ parse_link(const struct nlmsghdr *h, struct rtnl_link *l)
 			break;
 		case IFLA_LINK:
 			l->peer = (int)mnl_attr_get_u32(a);
+			break;
+		case IFLA_OPERSTATE:
+			l->operstate = mnl_attr_get_u8(a);
 			break;
 		case IFLA_MTU:
 			l->mtu = mnl_attr_get_u32(a);
@@ -154,8 +163,7 @@ on_addr(const struct nlmsghdr *h, void *arg)
 
 	if (h->nlmsg_type != RTM_NEWADDR || w->stopped)
 		return MNL_CB_OK;
-	mnl_attr_for_each(a, h, sizeof(*i))
-	{
+	mnl_attr_for_each (a, h, sizeof(*i)) {
 		int type = mnl_attr_get_type(a);
 
 		/* IFA_LOCAL is the address; IFA_ADDRESS is it too, or a point-to-point peer's. */
@@ -196,8 +204,7 @@ on_route(const struct nlmsghdr *h, void *arg)
 	    r.dst.prefix > ipaddr_bits(&r.dst.addr))
 		return MNL_CB_OK;
 	r.link_scope = m->rtm_scope == RT_SCOPE_LINK;
-	mnl_attr_for_each(a, h, sizeof(*m))
-	{
+	mnl_attr_for_each (a, h, sizeof(*m)) {
 		switch (mnl_attr_get_type(a)) {
 		case RTA_DST:
 			take_addr(a, m->rtm_family, &r.dst.addr);
@@ -226,14 +233,50 @@ rtnl_routes(struct nl *nl, int family, bool (*each)(const struct rtnl_route *, v
 	return nl_talk(nl, on_route, &w) < 0 ? nl_error(nl, err, "list routes") : 0;
 }
 
+struct membership {
+	struct ipaddr group;
+	bool found;
+};
+
+static int
+on_group(const struct nlmsghdr *h, void *arg)
+{
+	struct membership *m = arg;
+	const struct nlattr *a;
+	struct ipaddr group;
+
+	if (h->nlmsg_type == RTM_GETMULTICAST)
+		mnl_attr_for_each (a, h, sizeof(struct ifaddrmsg))
+			if (mnl_attr_get_type(a) == IFA_MULTICAST &&
+			    take_addr(a, AF_INET6, &group) && ipaddr_cmp(&group, &m->group) == 0)
+				m->found = true;
+	return MNL_CB_OK;
+}
+
+bool
+rtnl_answers_for(struct nl *nl, const struct ipaddr *a)
+{
+	/* ff02::1:ffxx:xxxx, RFC 4291 2.7.1 */
+	struct membership m = {
+	    .group = {.family = AF_INET6,
+	              .b = {0xff, 0x02, [11] = 0x01, 0xff, a->b[13], a->b[14], a->b[15]}}
+        };
+	struct ifaddrmsg *i;
+
+	nl_message(nl, RTM_GETMULTICAST, NLM_F_DUMP, sizeof(*i), &i);
+	i->ifa_family = AF_INET6;
+	return nl_talk(nl, on_group, &m) == 0 && m.found;
+}
+
 static int
 on_route_to(const struct nlmsghdr *h, void *arg)
 {
 	const struct nlattr *a;
 
 	if (h->nlmsg_type == RTM_NEWROUTE)
-		mnl_attr_for_each(a, h, sizeof(struct rtmsg)) if (mnl_attr_get_type(a) == RTA_OIF) *
-		    (int *)arg = (int)mnl_attr_get_u32(a);
+		mnl_attr_for_each (a, h, sizeof(struct rtmsg))
+			if (mnl_attr_get_type(a) == RTA_OIF)
+				*(int *)arg = (int)mnl_attr_get_u32(a);
 	return MNL_CB_OK;
 }
 

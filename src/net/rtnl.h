@@ -14,13 +14,18 @@
 #include "net/ipaddr.h"
 #include "net/nl.h"
 
-enum { MAC_SIZE = 6 };
+enum {
+	MAC_SIZE = 6,
+	RTNL_OPER_UP = 6 /* IF_OPER_UP of linux/if.h, which net/if.h excludes */
+};
 
 struct rtnl_link {
 	int index;
 	int master; /* 0: none */
 	int peer;   /* IFLA_LINK: a veth's other end; 0: none */
 	unsigned flags, mtu;
+	unsigned operstate;  /* RTNL_OPER_UP, or not yet */
+	unsigned port_state; /* of a bridge's port: BR_STATE_* of linux/if_bridge.h */
 	char name[IFNAMSIZ];
 	char kind[16]; /* "bridge", "veth"; "" for a physical one */
 	uint8_t mac[MAC_SIZE];
@@ -61,6 +66,9 @@ int rtnl_addrs(struct nl *nl, int family, bool (*each)(const struct rtnl_addr *,
     struct err *err);
 int rtnl_routes(struct nl *nl, int family, bool (*each)(const struct rtnl_route *, void *),
     void *arg, struct err *err);
+
+/* Has the host joined the group by which neighbours ask for this IPv6 address? */
+bool rtnl_answers_for(struct nl *nl, const struct ipaddr *a);
 
 /* The number of the link that leads to an address; 0: none does. */
 int rtnl_route_to(struct nl *nl, const struct ipaddr *a, int *ret_index, struct err *err);

@@ -324,7 +324,7 @@ test_failures(void)
 	static const struct failure failures[] = {
 	    {"an error object",
              "echo '{\"cniVersion\":\"1.0.0\",\"code\":7,\"msg\":\"bad "
-             "subnet\",\"details\":\"too "
+	        "subnet\",\"details\":\"too "
 	        "small\"}'; echo log line >&2; exit 1",	                            "plugin second ADD: bad subnet; too small; on stderr: log line", ERR_INTERNAL        },
 	    {"try again later",           "echo '{\"code\":11,\"msg\":\"busy\"}'; exit 1",
              "plugin second ADD: busy",	                                                                                                             ERR_UNAVAILABLE     },
@@ -340,7 +340,7 @@ test_failures(void)
              "echo '{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"10.0.0.1\"}]}'",     "an IP has no 'address' with a prefix",                          ERR_INVALID_ARGUMENT},
 	    {"an interface out of range",
              "echo "
-             "'{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"10.0.0.1/8\",\"interface\":"
+	        "'{\"cniVersion\":\"1.0.0\",\"ips\":[{\"address\":\"10.0.0.1/8\",\"interface\":"
 	        "3}]}'",	                                                           "an IP's 'interface' is out of range",                           ERR_INVALID_ARGUMENT},
 	    {"death",                     "kill -9 $$",	                            "plugin second ADD killed by signal 9",                          ERR_INTERNAL        },
 	    {"a flood",                   "yes | head -c 3000000",                         "prints more than 1048576 bytes",                                ERR_INTERNAL        },
