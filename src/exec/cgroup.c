@@ -392,12 +392,14 @@ cgroup_create(const char *parent, const char *id, struct err *err)
 	cleanup_free char *path = NULL;
 	size_t made[CGROUP_MAX_HIERARCHIES];
 
-	if (cgroups.info.driver == CGROUP_DRIVER_SYSTEMD)
-		return err_set(err, ERR_FAILED_PRECONDITION,
-		    "with the systemd cgroup driver systemd makes the cgroups");
 	path = cgroup_path_below_root(parent, id, err);
 	if (path == NULL)
 		return -1;
+	if (cgroups.info.driver == CGROUP_DRIVER_SYSTEMD)
+		return cgroup_exists(parent, id)
+			   ? 0
+			   : err_set(err, ERR_FAILED_PRECONDITION,
+				 "there is no cgroup %s, and systemd is to make it", path);
 	for (size_t i = 0; i < cgroups.n_h; i++) {
 		if (make_in(&cgroups.h[i], path, id != NULL, &made[i], err) == 0)
 			continue;

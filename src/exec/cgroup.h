@@ -68,7 +68,8 @@ char *cgroup_path(const char *parent, const char *id, struct err *err);
 
 /* Make it, and the parents that are missing, in every hierarchy; controllers are enabled from the
  * root down to the parent, v1 cpusets inherit. An existing one is fine (create is retried). On
- * failure nothing is left behind that was not there before. cgroupfs driver only. */
+ * failure nothing is left behind that was not there before. With the systemd driver it only tells
+ * whether it is there. */
 int cgroup_create(const char *parent, const char *id, struct err *err)
     __attribute__((warn_unused_result));
 bool cgroup_exists(const char *parent, const char *id); /* in any hierarchy */

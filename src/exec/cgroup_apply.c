@@ -19,6 +19,7 @@
 #include "base/xalloc.h"
 #include "exec/cgroup.h"
 #include "exec/cgroup_impl.h"
+#include "exec/cgroup_systemd.h"
 
 /* ---- checks -------------------------------------------------------------------------------- */
 
@@ -319,6 +320,8 @@ cgroup_apply(const char *parent, const char *id, const Runtime__V1__LinuxContain
 	if (ret == 0)
 		ret = write_all(&ch, err);
 	release(&ch);
+	if (ret == 0 && id != NULL && cgroups.info.driver == CGROUP_DRIVER_SYSTEMD)
+		cgroup_scope_limit(id, res);
 	return ret;
 }
 
