@@ -313,7 +313,7 @@ class Node:
                     cmd = f.read()
             except OSError:
                 continue
-            if b"coracle-keeper" in cmd and self.state.encode() in cmd:
+            if cmd.split(b"\0")[0].endswith(b"coracle-keeper") and self.state.encode() in cmd:
                 return int(p.split("/")[2])
         return 0
 
