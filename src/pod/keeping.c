@@ -26,6 +26,7 @@ struct errand {
 	struct keeper_call call;
 	char what[32];
 	char id[ID_SIZE + 16];
+	bool with_log; /* adopt */
 };
 
 static void
@@ -41,14 +42,16 @@ on_errand_done(struct keeper_call *call)
 }
 
 static void
-run_errand(const char *what, const char *id, Coracle__Launch__Request *req, const int *fds, size_t n)
+run_errand(const char *what, const char *id, Coracle__Launch__Request *req, const int *fds, size_t n,
+    void (*done)(struct keeper_call *), bool with_log)
 {
 	struct errand *e = xcalloc(1, sizeof(*e));
 	struct err err;
 
+	e->with_log = with_log;
 	snprintf(e->what, sizeof(e->what), "%s", what);
 	snprintf(e->id, sizeof(e->id), "%s", id);
-	if (keeper_call_start(node.keeper, &e->call, req, fds, n, on_errand_done, &err) < 0) {
+	if (keeper_call_start(node.keeper, &e->call, req, fds, n, done, &err) < 0) {
 		log_warn("keeper: %s %.20s: %s", what, id, err.msg);
 		free(e);
 	}
@@ -63,7 +66,7 @@ keeping_forget(const char *id)
 	m.id = (char *)(uintptr_t)id;
 	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_FORGET;
 	req.forget = &m;
-	run_errand("forget", id, &req, NULL, 0);
+	run_errand("forget", id, &req, NULL, 0, on_errand_done, false);
 }
 
 void
@@ -77,11 +80,30 @@ keeping_kill(const char *id, int sig, bool tree)
 	m.tree = tree;
 	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_KILL;
 	req.kill = &m;
-	run_errand("kill", id, &req, NULL, 0);
+	run_errand("kill", id, &req, NULL, 0, on_errand_done, false);
 }
 
-void
-keeping_adopt(struct container *c)
+static void adopt(struct container *c, bool with_log);
+
+/* A log that cannot be opened (its disk is full, a link took its place) must not cost the container
+ * its keeper: then it is adopted without. */
+static void
+on_adopted(struct keeper_call *call)
+{
+	struct errand *e = container_of(call, struct errand, call);
+	struct container *c = index_get(&node.container_by_id, e->id);
+	enum err_code code = call->err.code;
+	bool again = code != ERR_NONE && code != ERR_UNAVAILABLE && code != ERR_CANCELLED &&
+	             code != ERR_ALREADY_EXISTS && e->with_log && c != NULL &&
+	             c->state == CONTAINER_RUNNING;
+
+	on_errand_done(call);
+	if (again)
+		adopt(c, false);
+}
+
+static void
+adopt(struct container *c, bool with_log)
 {
 	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
 	Coracle__Launch__Adopt m = CORACLE__LAUNCH__ADOPT__INIT;
@@ -97,14 +119,20 @@ keeping_adopt(struct container *c)
 		fds[n++] = c->tty_fd;
 		m.tty_fd = (uint32_t)n;
 	}
-	m.log_path = c->log_path;
+	m.log_path = with_log ? c->log_path : NULL;
 	m.io_dir = io_dir;
 	m.stdin = c->config->stdin;
 	m.stdin_once = c->config->stdin_once;
 	m.log_max_line = node.config->log_max_line;
 	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_ADOPT;
 	req.adopt = &m;
-	run_errand("adopt", c->id, &req, fds, n);
+	run_errand("adopt", c->id, &req, fds, n, on_adopted, with_log);
+}
+
+void
+keeping_adopt(struct container *c)
+{
+	adopt(c, c->log_path != NULL);
 }
 
 static void

@@ -171,6 +171,8 @@ on_running(struct proc *p)
 	start_drop(p);
 }
 
+static void on_status(struct reactor_source *src, uint32_t events);
+
 void
 start_progress(struct proc *p)
 {
