@@ -336,6 +336,7 @@ static void
 handle_reply(struct keeper *k, Coracle__Launch__Reply *r, int *fds, size_t n_fds)
 {
 	struct keeper_call *call = NULL;
+	bool lost = false;
 	size_t i;
 
 	tell_notes(k, r);
@@ -344,7 +345,8 @@ handle_reply(struct keeper *k, Coracle__Launch__Reply *r, int *fds, size_t n_fds
 	else
 		call = find_call(k, r->serial);
 	if (call == NULL || n_fds > KEEPER_CALL_FDS) {
-		parcel_close_fds(fds, n_fds);
+		lost = call != NULL;
+		parcel_close_fds(fds, n_fds == PARCEL_CUT ? 0 : n_fds);
 		n_fds = 0;
 	}
 	if (call == NULL) {
@@ -356,6 +358,9 @@ handle_reply(struct keeper *k, Coracle__Launch__Reply *r, int *fds, size_t n_fds
 	for (i = 0; i < n_fds; i++)
 		call->fds[i] = fds[i];
 	set_reply_error(&call->err, r);
+	if (lost)
+		err_set(&call->err, ERR_RESOURCE_EXHAUSTED,
+		    "descriptors of the keeper's reply did not arrive");
 	keeper_pipes_keep(k, call);
 	finish(call);
 }
@@ -366,7 +371,7 @@ unpack_body(int *fds, size_t n_fds, uint32_t index)
 	cleanup_buf struct buf b = BUF_INIT;
 	struct err err;
 
-	if (index > n_fds || parcel_memfd_read(fds[index - 1], &b, &err) < 0)
+	if (n_fds == PARCEL_CUT || index > n_fds || parcel_memfd_read(fds[index - 1], &b, &err) < 0)
 		return NULL;
 	return coracle__launch__reply__unpack(NULL, b.len, (const uint8_t *)b.data);
 }
@@ -389,12 +394,12 @@ read_one(struct keeper *k, bool *ret_gone)
 		Coracle__Launch__Reply *whole = unpack_body(fds, n_fds, r->body_fd);
 
 		coracle__launch__reply__free_unpacked(r, NULL);
-		parcel_close_fds(fds, n_fds);
+		parcel_close_fds(fds, n_fds == PARCEL_CUT ? 0 : n_fds);
 		n_fds = 0;
 		r = whole;
 	}
 	if (r == NULL) {
-		parcel_close_fds(fds, n_fds);
+		parcel_close_fds(fds, n_fds == PARCEL_CUT ? 0 : n_fds);
 		*ret_gone = true;
 		return -1;
 	}

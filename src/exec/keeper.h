@@ -40,8 +40,9 @@ struct keeper_config {
 };
 
 /* Connects to the keeper of state_dir, or starts one (own session, no child of the caller) and
- * connects. At start-up only: it may block for some ms, and up to 5 s when the keeper hangs. The
- * strings of the config are copied. NULL with *err filled. */
+ * connects. A keeper of another version than ours is upgraded to config->program. At start-up only:
+ * it may block for some ms, and up to 10 s when the keeper hangs. The strings of the config are
+ * copied. NULL with *err filled. */
 struct keeper *keeper_open(const struct keeper_config *config, struct err *err);
 
 /* Drops the connection; the keeper lives on. Not from within one of its callbacks. No call is in

@@ -19,7 +19,7 @@
 #include "base/xalloc.h"
 #include "exec/keeper_impl.h"
 
-enum { START_TIMEOUT_MS = 5000, RETRY_MS = 1000, READY_TEXT_MAX = 1024 };
+enum { START_TIMEOUT_MS = 10000, RETRY_MS = 1000, READY_TEXT_MAX = 1024 };
 
 static const char ready[] = "ready";
 
@@ -196,28 +196,57 @@ start_and_connect(struct keeper *k, int64_t deadline_ns, struct err *err)
 }
 
 static void
-on_first_hello(struct keeper_call *call)
+on_first_calls(struct keeper_call *call)
 {
 	(void)call;
 }
 
+/* Without the loop, which may not run yet. */
 static int
-say_hello(struct keeper *k, int64_t deadline_ns, struct err *err)
+wait_for(struct keeper *k, struct keeper_call *call, int64_t deadline_ns, struct err *err)
 {
-	if (keeper_hello(k, on_first_hello, err) < 0)
-		return -1;
-	while (k->hello.keeper != NULL) {
+	while (call->keeper != NULL) {
 		if (wait_readable(k->fd, deadline_ns, err) < 0)
 			return -1;
 		if (keeper_read(k) < 0)
 			return err_set(err, ERR_UNAVAILABLE, "the keeper has gone");
 	}
-	if (k->hello.err.code != ERR_NONE) {
-		*err = k->hello.err;
+	if (call->err.code == ERR_NONE)
+		return 0;
+	*err = call->err;
+	return -1;
+}
+
+static int
+say_hello(struct keeper *k, int64_t deadline_ns, struct err *err)
+{
+	if (keeper_hello(k, on_first_calls, err) < 0 ||
+	    wait_for(k, &k->hello, deadline_ns, err) < 0)
 		return -1;
-	}
 	keeper_note_hello(k);
 	return 0;
+}
+
+/* A keeper of another version, which an earlier coracled has started, becomes one of ours. */
+static int
+upgrade(struct keeper *k, int64_t deadline_ns, struct err *err)
+{
+	Coracle__Launch__Upgrade msg = CORACLE__LAUNCH__UPGRADE__INIT;
+	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
+	struct keeper_call call;
+	cleanup_close int program = open(k->program, O_RDONLY | O_CLOEXEC);
+	int ret;
+
+	if (program < 0)
+		return err_errno(err, "open %s", k->program);
+	msg.program_fd = 1;
+	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_UPGRADE;
+	req.upgrade = &msg;
+	if (keeper_call_start(k, &call, &req, &program, 1, on_first_calls, err) < 0)
+		return -1;
+	ret = wait_for(k, &call, deadline_ns, err);
+	keeper_call_release(&call);
+	return ret < 0 ? -1 : say_hello(k, deadline_ns, err);
 }
 
 struct keeper *
@@ -239,7 +268,8 @@ keeper_open(const struct keeper_config *config, struct err *err)
 		fd = start_and_connect(k, deadline_ns, err);
 	if (fd >= 0) {
 		keeper_use_take(k, fd);
-		if (say_hello(k, deadline_ns, err) == 0)
+		if (say_hello(k, deadline_ns, err) == 0 &&
+		    (strcmp(k->version, PACKAGE_VERSION) == 0 || upgrade(k, deadline_ns, err) == 0))
 			return k;
 	}
 	keeper_close(k);

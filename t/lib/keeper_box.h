@@ -112,8 +112,9 @@ box_connect(struct box *b)
 	return true;
 }
 
+/* A directory, and the program; no keeper yet. */
 static inline bool
-box_begin(struct box *b)
+box_prepare(struct box *b)
 {
 	const char *builddir = getenv("builddir");
 
@@ -121,11 +122,16 @@ box_begin(struct box *b)
 	snprintf(b->dir, sizeof(b->dir), "/tmp/coracle-keeper-test.XXXXXX");
 	if (mkdtemp(b->dir) == NULL)
 		return false;
-	if (builddir != NULL)
-		snprintf(b->program, sizeof(b->program), "%s/coracle-keeper", builddir);
-	else if (realpath("coracle-keeper", b->program) == NULL)
-		return false;
-	return box_connect(b);
+	if (builddir == NULL)
+		return realpath("coracle-keeper", b->program) != NULL;
+	snprintf(b->program, sizeof(b->program), "%s/coracle-keeper", builddir);
+	return true;
+}
+
+static inline bool
+box_begin(struct box *b)
+{
+	return box_prepare(b) && box_connect(b);
 }
 
 static struct loop_timer box_tick;

@@ -147,6 +147,10 @@ adopt_request(uint64_t serial, const Coracle__Launch__Adopt *a, int *fds, size_t
 	struct err err;
 
 	(void)n_fds;
+	if (p != NULL && p->state == PROC_RUNNING && p->pid == a->pid) {
+		start_answer_fds(p, serial, NULL); /* it was never lost */
+		return;
+	}
 	if (p != NULL && p->state != PROC_ENDED) {
 		err_set(&err, ERR_ALREADY_EXISTS, "%s is running", a->id);
 		front_answer(serial, &err);

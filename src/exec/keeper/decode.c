@@ -147,7 +147,9 @@ decode_request(const void *data, size_t len, size_t n_fds, uint64_t *ret_serial,
 		err_set(err, ERR_INVALID_ARGUMENT, "%zu bytes that are no request", len);
 		return NULL;
 	}
-	if (check_request(r, n_fds, err) == 0)
+	if (n_fds == PARCEL_CUT)
+		err_set(err, ERR_RESOURCE_EXHAUSTED, "descriptors of the request did not arrive");
+	else if (check_request(r, n_fds, err) == 0)
 		return r;
 	coracle__launch__request__free_unpacked(r, NULL);
 	return NULL;

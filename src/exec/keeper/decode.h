@@ -12,10 +12,11 @@
 #include "base/err.h"
 #include "proto/launch.pb-c.h"
 
-/* Every *_fd of the request is at most n_fds; ids are file names; a Launch has a plan or a plan_fd.
- * NULL with INVALID_ARGUMENT (UNIMPLEMENTED for a request of a newer coracled) naming what and
- * where; *ret_serial is set as far as it could be read, else 0. The caller frees with
- * coracle__launch__request__free_unpacked(). */
+/* n_fds is PARCEL_CUT when some were lost: that is RESOURCE_EXHAUSTED. Every *_fd of the request is
+ * at most n_fds; ids are file names; a Launch has a plan or a plan_fd. NULL with INVALID_ARGUMENT
+ * (UNIMPLEMENTED for a request of a newer coracled) naming what and where; *ret_serial is set as
+ * far as it could be read, else 0. The caller frees with coracle__launch__request__free_unpacked().
+ */
 Coracle__Launch__Request *decode_request(
     const void *data, size_t len, size_t n_fds, uint64_t *ret_serial, struct err *err);
 

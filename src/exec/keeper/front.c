@@ -30,7 +30,7 @@ struct queued {
 };
 
 static struct reactor_source listener = {.fd = -1}, client = {.fd = -1};
-static int listen_fd = -1, client_fd = -1;
+static int listen_fd = -1, client_fd = -1, spare_fd = -1;
 static char socket_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
 static STAILQ_HEAD(, queued) queue = STAILQ_HEAD_INITIALIZER(queue);
 static size_t queue_bytes;
@@ -105,10 +105,23 @@ set_client_take(int fd)
 	watch_client();
 }
 
+/* coracled must get in even when there is no descriptor left: one is kept in reserve for it. */
+static int
+accept_one(int from)
+{
+	int fd = accept4(from, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0 && (errno == EMFILE || errno == ENFILE) && spare_fd >= 0) {
+		fd_closep(&spare_fd);
+		fd = accept4(from, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	}
+	return fd;
+}
+
 static void
 on_connect(struct reactor_source *src, uint32_t events)
 {
-	int fd = accept4(src->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = accept_one(src->fd);
 	struct ucred cred;
 	socklen_t len = sizeof(cred);
 
@@ -121,6 +134,8 @@ on_connect(struct reactor_source *src, uint32_t events)
 	}
 	drop_client();
 	set_client_take(fd);
+	if (spare_fd < 0) /* the one before may have left room */
+		spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 void
@@ -151,13 +166,10 @@ read_messages(void)
 
 		if (n > 0) {
 			on_message(message, (size_t)n, fds, n_fds);
-			parcel_close_fds(fds, n_fds);
-		} else if (n < 0 && errno == EMSGSIZE) {
-			on_message(message, 0, fds, 0);
+			parcel_close_fds(fds, n_fds == PARCEL_CUT ? 0 : n_fds);
 		} else if (n < 0 && errno == EAGAIN) {
 			return;
 		} else {
-			parcel_close_fds(fds, n == 0 ? n_fds : 0);
 			drop_client();
 		}
 	}
@@ -180,6 +192,7 @@ start(front_fn *message_fn, void (*gone_fn)(void), struct err *err)
 {
 	on_message = message_fn;
 	on_client_gone = gone_fn;
+	spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	if (reactor_add(&listener, listen_fd, EPOLLIN, on_connect) < 0)
 		return err_errno(err, "watch keeper.sock");
 	return 0;

@@ -17,7 +17,7 @@
 enum { FRONT_QUEUE_MAX = 1 << 20, FRONT_NOTES_MAX = 64 };
 
 /* Called with each message; the descriptors are the callee's, which stores -1 for those it keeps
- * and need not close the others. */
+ * and need not close the others. n_fds is PARCEL_CUT when some were lost. */
 typedef void front_fn(const void *data, size_t len, int *fds, size_t n_fds);
 
 /* Bind <state>/keeper.sock (0600; one that a dead keeper left is replaced) and listen. state_dir

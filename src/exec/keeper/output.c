@@ -120,15 +120,21 @@ report(const struct crilog *log, enum crilog_result result, uint64_t dropped)
 static void
 take(struct output *o, char *at, size_t n, char *last)
 {
-	struct iovec iov[2] = {
-	    {at,   n - 1},
-            {last, 1    }
-        };
-	ssize_t got;
+	size_t done = 0;
 
-	do
+	/* Once, but for a process that has made its pipe one of packets (O_DIRECT). */
+	while (done < n) {
+		struct iovec iov[2];
+		ssize_t got;
+
+		iov[0] = (struct iovec){.iov_base = at + done, .iov_len = n - 1 - done};
+		iov[1] = (struct iovec){.iov_base = last, .iov_len = 1};
 		got = readv(o->fd, iov, 2);
-	while (got < 0 && errno == EINTR);
+		if (got > 0)
+			done += (size_t)got;
+		else if (got == 0 || errno != EINTR)
+			break;
+	}
 	o->seen -= MIN(o->seen, n);
 }
 

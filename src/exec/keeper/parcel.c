@@ -72,8 +72,7 @@ parcel_recv(int sock, void *buf, size_t cap, int fds[static PARCEL_FDS], size_t 
 	n_fds = take_fds(&msg, fds);
 	if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
 		parcel_close_fds(fds, n_fds);
-		errno = EMSGSIZE;
-		return -1;
+		n_fds = PARCEL_CUT;
 	}
 	*ret_n_fds = n_fds;
 	return n;

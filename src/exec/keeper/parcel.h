@@ -16,12 +16,14 @@ struct buf;
 enum {
 	PARCEL_MAX = 64 * 1024,            /* bytes of a message; longer ones go by memfd */
 	PARCEL_FDS = 253,                  /* SCM_MAX_FD */
+	PARCEL_CUT = PARCEL_FDS + 1,       /* instead of a number of descriptors */
 	PARCEL_BODY_MAX = 16 * 1024 * 1024 /* bytes of a memfd that is accepted */
 };
 
 /* Receive one message of at most cap bytes, and up to PARCEL_FDS descriptors (CLOEXEC, the
- * caller's). Returns its length; 0: the peer has gone; -1 with errno: EAGAIN, EMSGSIZE when the
- * message or its descriptors were cut (none is kept), or as of recvmsg(2). */
+ * caller's). Returns its length; 0: the peer has gone; -1 with errno as of recvmsg(2). *ret_n_fds
+ * is PARCEL_CUT when a part of the message or of its descriptors was lost (no room, or this process
+ * may not have any more): then none is kept. */
 ssize_t parcel_recv(int sock, void *buf, size_t cap, int fds[static PARCEL_FDS], size_t *ret_n_fds);
 
 /* Send one message; nothing is sent in part. 0, or -1 with errno. Does not raise SIGPIPE. */

@@ -33,6 +33,7 @@
 enum {
 	PROGRAM_MAX = 64 << 20,
 	LINGER_CHECK_MS = 10,
+	PATIENCE_MS = 5000, /* nobody is answered while it waits */
 	ALL_SEALS = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL
 };
 
@@ -41,7 +42,7 @@ static struct {
 	uint64_t serial;
 	int program_fd;
 	struct reactor_task task;
-	struct reactor_timer timer;
+	struct reactor_timer timer, patience;
 } wanted = {.program_fd = -1};
 static const char *state_dir = "";
 static int lock_fd = -1;
@@ -307,6 +308,28 @@ on_timer(struct reactor_timer *timer)
 }
 
 static void
+give_up(const struct err *err)
+{
+	reactor_timer_stop(&wanted.timer);
+	reactor_timer_stop(&wanted.patience);
+	reactor_task_cancel(&wanted.task);
+	wanted.pending = false;
+	fd_closep(&wanted.program_fd);
+	front_pause(false);
+	front_answer(wanted.serial, err);
+}
+
+static void
+on_patience(struct reactor_timer *timer)
+{
+	struct err err;
+
+	(void)timer;
+	err_set(&err, ERR_UNAVAILABLE, "upgrade: %u launches are in flight", start_in_flight());
+	give_up(&err);
+}
+
+static void
 on_idle(struct reactor_task *task)
 {
 	struct err err;
@@ -319,10 +342,7 @@ on_idle(struct reactor_task *task)
 	}
 	front_flush();
 	exec_next(&err);
-	wanted.pending = false;
-	fd_closep(&wanted.program_fd);
-	front_pause(false);
-	front_answer(wanted.serial, &err);
+	give_up(&err);
 }
 
 void
@@ -347,6 +367,7 @@ upgrade_request(uint64_t serial, int program_fd, struct err *err)
 	wanted.serial = serial;
 	wanted.pending = true;
 	front_pause(true);
+	reactor_timer_start(&wanted.patience, PATIENCE_MS, on_patience);
 	if (start_in_flight() == 0)
 		upgrade_when_idle();
 	return 0;

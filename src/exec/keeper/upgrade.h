@@ -13,9 +13,9 @@
 
 enum { UPGRADE_FORMAT = 1 };
 
-/* Takes program_fd. The exec waits until no launch is in flight (no request is read meanwhile), and
- * the answer comes from the new image. An exec that fails is answered by the old one, which goes
- * on. */
+/* Takes program_fd. The exec waits until no launch is in flight (for 5 s, and no request is read
+ * meanwhile), and the answer comes from the new image. An exec that fails is answered by the old
+ * one, which goes on. */
 int upgrade_request(uint64_t serial, int program_fd, struct err *err);
 void upgrade_when_idle(void); /* no launch is in flight any more */
 

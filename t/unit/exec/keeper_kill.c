@@ -431,6 +431,43 @@ test_upgrade(struct box *b)
 	close(k.pidfd);
 }
 
+/* A coracled of today finds the keeper of another day: a program whose version reads otherwise. */
+static void
+test_versions(struct box *b)
+{
+	struct buf program = BUF_INIT;
+	struct box old;
+	struct err err;
+	pid_t pid, sleeper;
+	char *at, old_program[128];
+
+	if (!ok(fd_read_file(AT_FDCWD, b->program, 64 << 20, &program, &err) == 0, "program read"))
+		return;
+	for (at = program.data; at < program.data + program.len - sizeof(PACKAGE_VERSION); at++)
+		if (memcmp(at, PACKAGE_VERSION, sizeof(PACKAGE_VERSION)) == 0)
+			at[0] = '9';
+	box_prepare(&old);
+	snprintf(old_program, sizeof(old_program), "%s", box_path(&old, "old-keeper"));
+	ok(fd_write_file(AT_FDCWD, old_program, program.data, program.len, 0700, false, &err) == 0,
+	    "a program of another version");
+	buf_release(&program);
+	pid = fork();
+	if (pid == 0) {
+		execl(old_program, "coracle-keeper", "--state", old.dir, (char *)NULL);
+		_exit(99);
+	}
+	ok(box_until(access(box_path(&old, "keeper.sock"), F_OK) == 0), "runs");
+	ok(box_connect(&old), "and is found");
+	is_str(keeper_version(old.k), PACKAGE_VERSION, "upgraded");
+	is_int(old.pid, pid, "in the same process");
+	sleeper = box_run(&old, &(struct box_launch){.id = "s", .script = "sleep 600"});
+	keeper_close(old.k);
+	ok(box_connect(&old), "connected again");
+	ok(old.pid == pid && !box_dead(sleeper), "nothing has happened to what it keeps");
+	ok(box_end(&old), "ended");
+	waitpid(pid, NULL, WNOHANG);
+}
+
 /* Records of ended processes outlive the keeper that wrote them. */
 static void
 test_records(struct box *b)
@@ -502,6 +539,7 @@ main(void)
 	test_adopt_streams(&b);
 	test_upgrade(&b);
 	test_records(&b);
+	test_versions(&b);
 	ok(box_end(&b), "the keeper ends when it is asked to");
 	return tap_done();
 }
