@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/macros.h"
 #include "base/xalloc.h"
 
 enum { BLOCK_SIZE = 4096 - 32, ALIGN = 16 };
@@ -69,7 +70,7 @@ arena_alloc(struct arena *a, size_t size)
 
 	if (size > SIZE_MAX / 2)
 		abort();
-	size = (size + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+	size = (MAX(size, (size_t)1) + ALIGN - 1) & ~(size_t)(ALIGN - 1);
 	if (size <= (size_t)(a->end - a->at)) {
 		p = a->at;
 		a->at += size;

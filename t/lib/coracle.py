@@ -70,7 +70,8 @@ def _stubs():
     out = os.path.join(BUILD, "t", "stubs")
     stamp = os.path.join(out, "cri_pb2_grpc.py")
     if not os.path.exists(stamp) or os.path.getmtime(stamp) < os.path.getmtime(SRC + "/proto/cri.proto"):
-        tmp = tempfile.mkdtemp(prefix="stubs-")
+        os.makedirs(os.path.join(BUILD, "t"), exist_ok=True)
+        tmp = tempfile.mkdtemp(prefix="stubs-", dir=os.path.join(BUILD, "t"))
         subprocess.run(["/usr/bin/python3", "-m", "grpc_tools.protoc", "-I" + SRC + "/proto",
                         "--python_out=" + tmp, "--grpc_python_out=" + tmp, "cri.proto", "control.proto"],
                        check=True)

@@ -60,6 +60,9 @@ make_one(int dirfd, int which, struct pipes *p)
 		 * there, so that it does not block here and is blocking later. */
 		cleanup_close int first = open_fifo(dirfd, which, O_RDONLY | O_NONBLOCK);
 
+		if (first < 0)
+			return -1;
+
 		p->ours[which] = open_fifo(dirfd, which, O_WRONLY | O_NONBLOCK);
 		p->child[which] = p->ours[which] < 0 ? -1 : open_fifo(dirfd, which, O_RDONLY);
 	} else {
