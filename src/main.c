@@ -27,6 +27,7 @@
 #include "cri/methods.h"
 #include "cri/control.h"
 #include "exec/cgroup.h"
+#include "exec/cgroup_systemd.h"
 #include "grpc/server.h"
 #include "image/pull.h"
 #include "image/store.h"
@@ -257,6 +258,8 @@ open_node(void)
 		die("%s: %s", db_path, strerror(errno));
 	if (cgroup_init(config.instance, config.cgroup_driver, &err) < 0)
 		die("cgroups: %s", err.msg);
+	if (config.cgroup_driver == CGROUP_DRIVER_SYSTEMD && cgroup_systemd_open(-1, &err) < 0)
+		die("cgroups: %s", err.msg);
 	if (cgroup_info()->devices == CGROUP_DEVICES_NONE)
 		log_warn("this host cannot enforce device policies");
 	node.images = image_store_open(node.db, config.root, &err);
@@ -378,6 +381,7 @@ close_node(void)
 		stats_unwatch(&sb->stats);
 	cri_images_fini();
 	db_close(node.db);
+	cgroup_systemd_close();
 	cgroup_fini();
 }
 

@@ -19,6 +19,7 @@
 #include "base/str.h"
 #include "base/xalloc.h"
 #include "exec/cgroup.h"
+#include "exec/cgroup_systemd.h"
 #include "image/store.h"
 #include "pod/config.h"
 #include "pod/ctr_root.h"
@@ -33,7 +34,7 @@
 enum { BUSY_MS = 10, GIVE_UP_MS = 60 * 1000, REMOVE_TREE_MS = 10 * 60 * 1000 };
 
 static op_fn take_turn, insert_row, delete_row, use_image, unuse_image, make_dirs, remove_dirs,
-    make_cgroup, remove_cgroup, mount_root, unmount_root, check_plan, mark_created,
+    make_cgroup, remove_cgroup, renew_cgroup, mount_root, unmount_root, check_plan, mark_created,
     may_start, launch, unlaunch, mark_running, kill_it, forget_it;
 
 static const struct op_step create_steps[] = {
@@ -53,6 +54,7 @@ static const struct op_step start_steps[] = {
     {"take turn",    take_turn,    NULL    },
     {"check state",  may_start,    NULL    },
     {"mount root",   mount_root,   NULL    },
+    {"renew cgroup", renew_cgroup, NULL    },
     {"launch",       launch,       unlaunch},
     {"mark running", mark_running, NULL    },
     {NULL,           NULL,         NULL    },
@@ -167,6 +169,13 @@ make_cgroup(struct op *op, struct err *err)
 	const Runtime__V1__LinuxContainerConfig *l = c->config->linux;
 	const char *parent = c->sb->cgroup_parent;
 
+	if (cgroup_info()->driver == CGROUP_DRIVER_SYSTEMD && !CTR(op)->scope_asked &&
+	    !cgroup_exists(parent, c->id)) {
+		CTR(op)->scope_asked = true;
+		if (cgroup_scope_start(parent, c->id, l != NULL ? l->resources : NULL, op, err) < 0)
+			return OP_FAIL;
+		return OP_AGAIN;
+	}
 	if (cgroup_create(parent, c->id, err) < 0 ||
 	    (node.config->pids_limit > 0 &&
 	        cgroup_set_pids_max(parent, c->id, node.config->pids_limit, err) < 0) ||
@@ -186,7 +195,10 @@ static enum op_ret
 remove_cgroup(struct op *op, struct err *err)
 {
 	struct ctr_op *o = CTR(op);
-	int gone = cgroup_remove(o->c->sb->cgroup_parent, o->c->id, err);
+	int gone;
+
+	cgroup_scope_settle(o->c->id);
+	gone = cgroup_remove(o->c->sb->cgroup_parent, o->c->id, err);
 
 	if (gone < 0)
 		return OP_FAIL;
@@ -234,6 +246,21 @@ check_plan(struct op *op, struct err *err)
 		    plan.n_devices, err);
 	plan_release(&plan);
 	return ret < 0 ? OP_FAIL : OP_NEXT;
+}
+
+/* A scope lasts as long as its placeholder, and that as long as coracled: between the creation and
+ * the start of a container it may have been restarted. */
+static enum op_ret
+renew_cgroup(struct op *op, struct err *err)
+{
+	struct container *c = CTR(op)->c;
+	enum op_ret ret;
+
+	if (cgroup_info()->driver != CGROUP_DRIVER_SYSTEMD ||
+	    (!CTR(op)->scope_asked && cgroup_exists(c->sb->cgroup_parent, c->id)))
+		return OP_NEXT;
+	ret = make_cgroup(op, err);
+	return ret == OP_NEXT ? check_plan(op, err) : ret;
 }
 
 static enum op_ret
@@ -329,6 +356,7 @@ mark_running(struct op *op, struct err *err)
 	c->tty_fd = keeper_call_take_fd(&o->keeper, o->keeper.reply->tty_fd);
 	c->started_at = clock_wall_ns();
 	fd_closep(&c->root_fd); /* the container's own mount namespace has it now */
+	cgroup_scope_settle(c->id);
 	if (container_set_state(c, CONTAINER_RUNNING, err) < 0)
 		return OP_FAIL;
 	container_watch(c);

@@ -20,6 +20,7 @@ struct ctr_op {
 	struct exit_waiter waiter;
 	struct loop_timer timer;
 	int64_t give_up_ms;
+	bool scope_asked; /* systemd was asked for the cgroup, in this op */
 	char *tree;       /* directory that is being removed */
 
 	void (*done)(struct ctr_op *); /* frees the op with ctr_op_free() */
