@@ -127,8 +127,10 @@ cmd_pull(int argc, char **argv)
 	timer_stop(&p.later);
 	if (p.watching)
 		grpc_client_cancel(&p.progress);
-	if (p.call.err.code != ERR_NONE)
+	if (p.call.err.code != ERR_NONE) {
+		err_wrap(&p.call.err, "pull %s", argv[optind]);
 		return cli_fail(&p.call.err);
+	}
 	printf("%s\n", STR_OR_EMPTY(p.image_ref));
 	free(p.image_ref);
 	return 0;

@@ -82,7 +82,7 @@ pull_if_absent(struct one_shot *o, struct err *err)
 		return 0;
 	pulled = cli_image("PullImage", &pull, &runtime__v1__pull_image_response__descriptor, 0, err);
 	cli_free(pulled);
-	return pulled != NULL ? 0 : -1;
+	return pulled != NULL ? 0 : err_wrap(err, "pull %s", o->image.image);
 }
 
 static int
