@@ -41,6 +41,7 @@
 #include "pod/recover.h"
 #include "pod/stats.h"
 #include "store/db.h"
+#include "stream/server.h"
 
 enum { DRAIN_MS = 10 * 1000 };
 
@@ -274,7 +275,9 @@ open_node(void)
 	if (node.net == NULL)
 		die("network: %s", err.msg);
 	stats_init(&stats);
-	if (keeping_open(&err) < 0)
+	if (keeping_open(&err) < 0 ||
+	    stream_server_open(config.stream_address, config.stream_port, config.stream_tls_cert,
+		config.stream_tls_key, &err) < 0)
 		die("%s", err.msg);
 }
 
@@ -372,6 +375,7 @@ close_node(void)
 	struct sandbox *sb;
 
 	grpc_server_free(server);
+	stream_server_close();
 	keeping_close();
 	stats_fini();
 	net_close(node.net);

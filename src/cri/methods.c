@@ -23,6 +23,9 @@ static const struct grpc_method *const runtime_v1[] = {
     &cri_update_container_resources,
     &cri_reopen_container_log,
     &cri_exec_sync,
+    &cri_exec,
+    &cri_attach,
+    &cri_port_forward,
     &cri_container_stats,
     &cri_list_container_stats,
     &cri_pod_sandbox_stats,
@@ -48,7 +51,7 @@ static const struct grpc_method *const image_v1[] = {
     &cri_stream_images,
 };
 
-enum { N_RUNTIME_V1ALPHA2 = 21, N_IMAGE_V1ALPHA2 = 5 };
+enum { N_RUNTIME_V1ALPHA2 = 24, N_IMAGE_V1ALPHA2 = 5 };
 
 void
 cri_register(struct grpc_server *server)

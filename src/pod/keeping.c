@@ -17,6 +17,7 @@
 #include "loop/loop.h"
 #include "pod/config.h"
 #include "pod/ctr_stop.h"
+#include "pod/exec_session.h"
 #include "pod/exec_sync.h"
 #include "pod/node.h"
 #include "pod/pod_steps.h"
@@ -81,6 +82,20 @@ keeping_kill(const char *id, int sig, bool tree)
 	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_KILL;
 	req.kill = &m;
 	run_errand("kill", id, &req, NULL, 0, on_errand_done, false);
+}
+
+void
+keeping_resize(const char *id, unsigned width, unsigned height)
+{
+	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
+	Coracle__Launch__Resize m = CORACLE__LAUNCH__RESIZE__INIT;
+
+	m.id = (char *)(uintptr_t)id;
+	m.width = width;
+	m.height = height;
+	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_RESIZE;
+	req.resize = &m;
+	run_errand("resize", id, &req, NULL, 0, on_errand_done, false);
 }
 
 static void adopt(struct container *c, bool with_log);
@@ -174,7 +189,7 @@ on_exit_event(struct keeper *k, const Coracle__Launch__Exit *e)
 	struct container *c;
 
 	(void)k;
-	if (exec_sync_exited(e->id, e->status)) {
+	if (exec_sync_exited(e->id, e->status) || exec_session_exited(e->id, e->status)) {
 		keeping_forget(e->id);
 		return;
 	}

@@ -18,6 +18,7 @@ void keeping_close(void);
 /* Drop the keeper's record of an ended process. Not waited for: recovery repeats it. */
 void keeping_forget(const char *id);
 void keeping_kill(const char *id, int sig, bool tree);
+void keeping_resize(const char *id, unsigned width, unsigned height); /* its terminal, if any */
 
 /* What the keeper has at start, for the recovery; blocks for a moment. The caller frees it with
  * coracle__launch__reply__free_unpacked(). */
