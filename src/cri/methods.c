@@ -38,7 +38,11 @@ static const struct grpc_method *const runtime_v1[] = {
     &cri_stream_container_stats,
     &cri_stream_pod_sandbox_stats,
     &cri_get_container_events,
+    &cri_list_metric_descriptors,
+    &cri_list_pod_sandbox_metrics,
+    &cri_stream_pod_sandbox_metrics,
     &cri_runtime_config,
+    &cri_update_pod_sandbox_resources,
 };
 
 static const struct grpc_method *const image_v1[] = {

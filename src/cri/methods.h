@@ -19,7 +19,8 @@ extern const struct grpc_method cri_version, cri_run_pod_sandbox, cri_stop_pod_s
     cri_port_forward, cri_container_stats,
     cri_list_container_stats, cri_stream_container_stats, cri_pod_sandbox_stats,
     cri_list_pod_sandbox_stats, cri_stream_pod_sandbox_stats, cri_update_runtime_config, cri_status,
-    cri_get_container_events, cri_runtime_config, cri_list_images, cri_stream_images,
+    cri_get_container_events, cri_list_metric_descriptors, cri_list_pod_sandbox_metrics,
+    cri_stream_pod_sandbox_metrics, cri_runtime_config, cri_update_pod_sandbox_resources, cri_list_images, cri_stream_images,
     cri_image_status, cri_pull_image, cri_remove_image, cri_image_fs_info;
 
 /* Registers runtime.v1 and runtime.v1alpha2, RuntimeService and ImageService. */

@@ -425,6 +425,23 @@ cgroup_exists(const char *parent, const char *id)
 	return false;
 }
 
+bool
+cgroup_parent_is_ours(const char *parent)
+{
+	struct err ignored;
+	cleanup_free char *path = cgroup_path_below_root(parent, NULL, &ignored);
+	bool ours = false;
+
+	for (size_t i = 0; path != NULL && i < cgroups.n_h; i++) {
+		cleanup_close int dir = open_below(cgroups.h[i].fd, path);
+
+		if (dir >= 0 && cgroup_mark_of(dir) != CGROUP_OUR_PARENT)
+			return false;
+		ours = ours || dir >= 0;
+	}
+	return ours;
+}
+
 int
 cgroup_open(const char *parent, const char *id, struct cgroup_fds *ret, struct err *err)
 {

@@ -73,6 +73,8 @@ char *cgroup_path(const char *parent, const char *id, struct err *err);
 int cgroup_create(const char *parent, const char *id, struct err *err)
     __attribute__((warn_unused_result));
 bool cgroup_exists(const char *parent, const char *id); /* in any hierarchy */
+/* A parent that exists and that this module made, wherever it exists. */
+bool cgroup_parent_is_ours(const char *parent);
 
 /* What a clone needs to be born in the cgroup. */
 enum { CGROUP_MAX_HIERARCHIES = 16 };

@@ -181,6 +181,17 @@ read_v1_memory(struct reader *r)
 	}
 }
 
+/* v1's soft limit is unlimited by default, which stands for no protection, like 0 on v2. */
+static void
+read_memory_low(struct reader *r)
+{
+	int dir = dir_of(r, CGROUP_MEMORY);
+	bool v2 = cgroup_on_v2(CGROUP_MEMORY);
+	uint64_t low = u64_of(dir, v2 ? "memory.low" : "memory.soft_limit_in_bytes");
+
+	r->stats->memory_low = !v2 && low == UINT64_MAX ? 0 : low;
+}
+
 /* ---- io ------------------------------------------------------------------------------------ */
 
 static struct cgroup_io *
@@ -389,6 +400,7 @@ cgroup_stats(const char *parent, const char *id, enum cgroup_stats_what what,
 		else
 			read_v1_io(&r);
 		read_hugetlb(&r);
+		read_memory_low(&r);
 	}
 	for (int c = 0; c < CGROUP_N_CONTROLLERS; c++)
 		fd_closep(&r.dirs[c]);

@@ -55,6 +55,7 @@ struct cgroup_stats {
 	uint64_t page_faults, major_page_faults;
 	uint64_t memory_failures; /* times the limit was hit */
 	uint64_t oom_kills;
+	uint64_t memory_low; /* what reclaim leaves it, as far as it can; with CGROUP_STATS_ALL */
 
 	uint64_t swap_usage, swap_limit; /* swap alone, without memory */
 

@@ -115,6 +115,13 @@ sandbox_load(const char *id, const void *packed, size_t n, struct err *err)
 	return sb;
 }
 
+static void
+free_resources(Runtime__V1__LinuxContainerResources *res)
+{
+	if (res != NULL)
+		runtime__v1__linux_container_resources__free_unpacked(res, NULL);
+}
+
 void
 sandbox_free(struct sandbox *sb)
 {
@@ -127,6 +134,8 @@ sandbox_free(struct sandbox *sb)
 	index_remove(&node.sandbox_by_id, sb->id);
 	TAILQ_REMOVE(&node.sandboxes, sb, all);
 	fd_closep(&sb->holder_pidfd);
+	free_resources(sb->overhead);
+	free_resources(sb->resources);
 	arena_release(&sb->arena);
 	free(sb->network.json);
 	free(sb->cgroup_parent);
@@ -208,6 +217,76 @@ sandbox_set_network(struct sandbox *sb, struct net_result *result, struct err *e
 	}
 	*result = (struct net_result){0};
 	free(was.json);
+	return 0;
+}
+
+const Runtime__V1__LinuxContainerResources *
+sandbox_overhead(const struct sandbox *sb)
+{
+	if (sb->overhead != NULL || sb->config->linux == NULL)
+		return sb->overhead;
+	return sb->config->linux->overhead;
+}
+
+const Runtime__V1__LinuxContainerResources *
+sandbox_resources(const struct sandbox *sb)
+{
+	if (sb->resources != NULL || sb->config->linux == NULL)
+		return sb->resources;
+	return sb->config->linux->resources;
+}
+
+static Runtime__V1__LinuxContainerResources *
+copy_resources(const Runtime__V1__LinuxContainerResources *res)
+{
+	size_t n = runtime__v1__linux_container_resources__get_packed_size(res);
+	cleanup_free unsigned char *packed = xmalloc(n);
+
+	runtime__v1__linux_container_resources__pack(res, packed);
+	return runtime__v1__linux_container_resources__unpack(NULL, n, packed);
+}
+
+static void
+replace_resources(Runtime__V1__LinuxContainerResources **was,
+    const Runtime__V1__LinuxContainerResources *by)
+{
+	if (by == NULL)
+		return;
+	free_resources(*was);
+	*was = copy_resources(by);
+}
+
+/* The row's request gets them, so that the next start finds them where it looks for the first. */
+int
+sandbox_set_resources(struct sandbox *sb, const Runtime__V1__LinuxContainerResources *overhead,
+    const Runtime__V1__LinuxContainerResources *resources, struct err *err)
+{
+	Runtime__V1__RunPodSandboxRequest request = *sb->request;
+	Runtime__V1__PodSandboxConfig config = *sb->config;
+	Runtime__V1__LinuxPodSandboxConfig l = RUNTIME__V1__LINUX_POD_SANDBOX_CONFIG__INIT;
+	sqlite3_stmt *st = db_stmt(node.db, "UPDATE sandbox SET request = ? WHERE id = ?");
+	cleanup_free unsigned char *packed = NULL;
+	size_t n;
+
+	if (config.linux != NULL)
+		l = *config.linux;
+	/* nothing is written through what is lent to them */
+	l.overhead = (void *)(uintptr_t)(overhead != NULL ? overhead : sandbox_overhead(sb));
+	l.resources = (void *)(uintptr_t)(resources != NULL ? resources : sandbox_resources(sb));
+	config.linux = &l;
+	request.config = &config;
+	n = runtime__v1__run_pod_sandbox_request__get_packed_size(&request);
+	packed = xmalloc(n);
+	runtime__v1__run_pod_sandbox_request__pack(&request, packed);
+	db_bind_blob(st, 1, packed, n);
+	db_bind_text(st, 2, sb->id);
+	if (db_run(node.db, st, err) < 0)
+		return -1;
+	free(sb->packed);
+	sb->packed = take_ptr(packed);
+	sb->packed_len = n;
+	replace_resources(&sb->overhead, overhead);
+	replace_resources(&sb->resources, resources);
 	return 0;
 }
 

@@ -43,6 +43,8 @@ struct sandbox {
 	const Runtime__V1__PodSandboxConfig *config;
 	void *packed;         /* the request's bytes, as in the row */
 	size_t packed_len;
+	/* The newest, of the default allocator; NULL: as in the config. */
+	Runtime__V1__LinuxContainerResources *overhead, *resources;
 	struct net_result network; /* json NULL: not attached */
 	char *cgroup_parent;  /* of its containers */
 	pid_t holder_pid;     /* PID 1 of a shared PID namespace; 0: none */
@@ -69,6 +71,12 @@ int sandbox_delete(struct sandbox *sb, struct err *err);
 int sandbox_set_state(struct sandbox *sb, enum sandbox_state state, struct err *err);
 /* The network record alone; json NULL: detached. The result is taken over. */
 int sandbox_set_network(struct sandbox *sb, struct net_result *result, struct err *err);
+/* What UpdatePodSandboxResources told, into the row; one that is NULL stays as it is. */
+int sandbox_set_resources(struct sandbox *sb, const Runtime__V1__LinuxContainerResources *overhead,
+    const Runtime__V1__LinuxContainerResources *resources, struct err *err);
+/* The newest; NULL: never told. */
+const Runtime__V1__LinuxContainerResources *sandbox_overhead(const struct sandbox *sb);
+const Runtime__V1__LinuxContainerResources *sandbox_resources(const struct sandbox *sb);
 
 /* By id or unique prefix: NOT_FOUND, or INVALID_ARGUMENT when several match. */
 struct sandbox *sandbox_find(const char *id, struct err *err);

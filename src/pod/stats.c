@@ -27,7 +27,8 @@ enum {
 	MIN_TICK_MS = 100,
 	WALK_SOON_MS = 1000, /* from a target's start to the first walk */
 	WALK_TIMEOUT_MS = 300000,
-	WALK_TARGETS = 4096 /* in one worker */
+	WALK_TARGETS = 4096,  /* in one worker */
+	WALK_NOW_INODES = 200 /* of a tree that is walked in between */
 };
 static const int64_t min_window_ns = NS_PER_SEC; /* of a rate: less would be noise */
 
@@ -314,6 +315,24 @@ stats_links(struct stats_target *t, size_t *ret_n)
 		read_links(t);
 	*ret_n = t->n_links;
 	return t->links;
+}
+
+bool
+stats_upper(struct stats_target *t, uint64_t *ret_bytes, uint64_t *ret_inodes)
+{
+	struct err ignored;
+
+	if (t->upper == NULL)
+		return false;
+	if (t->upper_wall_ns == 0) {
+		if (stats_tree_usage_max(t->upper, WALK_NOW_INODES, &t->upper_bytes,
+			&t->upper_inodes, &ignored) < 0)
+			return false;
+		t->upper_wall_ns = clock_wall_ns();
+	}
+	*ret_bytes = t->upper_bytes;
+	*ret_inodes = t->upper_inodes;
+	return true;
 }
 
 /* ---- messages ------------------------------------------------------------------------------ */

@@ -79,5 +79,8 @@ int stats_fill_pod(struct stats_target *t, struct arena *arena,
  * loop; *ret_n is 0 on the host's network. */
 int stats_read(struct stats_target *t, struct cgroup_stats *ret, struct err *err);
 const struct stats_link *stats_links(struct stats_target *t, size_t *ret_n);
+/* The writable layer as it was last measured, at t->upper_wall_ns. One that never was is measured
+ * now when it is small, as a new one is; false: there is none, or nothing is known of it. */
+bool stats_upper(struct stats_target *t, uint64_t *ret_bytes, uint64_t *ret_inodes);
 
 #endif

@@ -20,5 +20,8 @@ int stats_read_links(const char *netns, struct stats_link *ret, size_t max, stru
  * Follows no link, enters no other file system, whatever is changed meanwhile. For a worker: it
  * takes as long as it takes. */
 int stats_tree_usage(const char *path, uint64_t *ret_bytes, uint64_t *ret_inodes, struct err *err);
+/* The same of a small tree: OUT_OF_RANGE when it has more inodes than that. */
+int stats_tree_usage_max(const char *path, uint64_t max, uint64_t *ret_bytes, uint64_t *ret_inodes,
+    struct err *err);
 
 #endif

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -42,7 +43,7 @@ struct walk {
 	int top;
 	struct pending pending;
 	struct seen seen;
-	uint64_t blocks, inodes;
+	uint64_t blocks, inodes, max; /* max: of inodes */
 };
 
 static void
@@ -156,7 +157,7 @@ visit(struct walk *w, const char *path)
 		close(fd);
 		return;
 	}
-	while ((ent = readdir(d)) != NULL) {
+	while (w->inodes <= w->max && (ent = readdir(d)) != NULL) {
 		if (strcmp(ent->d_name, ".") == 0 || strcmp(ent->d_name, "..") == 0)
 			continue;
 		if (fstatat(fd, ent->d_name, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) < 0)
@@ -171,21 +172,31 @@ visit(struct walk *w, const char *path)
 int
 stats_tree_usage(const char *path, uint64_t *ret_bytes, uint64_t *ret_inodes, struct err *err)
 {
+	return stats_tree_usage_max(path, UINT64_MAX, ret_bytes, ret_inodes, err);
+}
+
+int
+stats_tree_usage_max(const char *path, uint64_t max, uint64_t *ret_bytes, uint64_t *ret_inodes,
+    struct err *err)
+{
 	cleanup_close int top = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	struct walk w = {.top = top};
+	struct walk w = {.top = top, .max = max};
 	struct stat st;
 
 	if (top < 0 || fstat(top, &st) < 0)
 		return err_errno(err, "open %s", path);
 	count(&w, &st);
 	visit(&w, "");
-	while (w.pending.n > 0) {
+	while (w.pending.n > 0) { /* visited or not, the paths are freed here */
 		cleanup_free char *next = pop(&w.pending);
 
-		visit(&w, next);
+		if (w.inodes <= w.max)
+			visit(&w, next);
 	}
 	free(w.pending.paths);
 	free(w.seen.slots);
+	if (w.inodes > w.max)
+		return err_set(err, ERR_OUT_OF_RANGE, "%s has more than %" PRIu64 " inodes", path, max);
 	*ret_bytes = w.blocks * 512;
 	*ret_inodes = w.inodes;
 	return 0;

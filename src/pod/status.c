@@ -249,6 +249,16 @@ dump(json_t *o, struct arena *a)
 	return kept;
 }
 
+static json_t *
+resources_json(const Runtime__V1__LinuxContainerResources *res)
+{
+	if (res == NULL)
+		return json_null();
+	return json_pack("{s:I, s:I, s:I, s:I}", "cpuPeriod", (json_int_t)res->cpu_period, "cpuQuota",
+	    (json_int_t)res->cpu_quota, "cpuShares", (json_int_t)res->cpu_shares,
+	    "memoryLimitInBytes", (json_int_t)res->memory_limit_in_bytes);
+}
+
 const char *
 status_sandbox_info(const struct sandbox *sb, struct arena *a)
 {
@@ -262,6 +272,8 @@ status_sandbox_info(const struct sandbox *sb, struct arena *a)
 	    "path", sandbox_host_network(sb) ? "" : netns);
 
 	free(netns);
+	json_object_set_new(o, "overhead", resources_json(sandbox_overhead(sb)));
+	json_object_set_new(o, "resources", resources_json(sandbox_resources(sb)));
 	return dump(o, a);
 }
 
