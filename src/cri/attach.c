@@ -13,11 +13,11 @@ check(const Runtime__V1__AttachRequest *r, const struct container *c, struct err
 	if (r->tty && r->stderr)
 		return err_set(err, ERR_INVALID_ARGUMENT, "tty and stderr cannot both be true");
 	if (!r->stdin && !r->stdout && !r->stderr)
-		return err_set(err, ERR_INVALID_ARGUMENT,
-		    "one of stdin, stdout and stderr must be true");
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "one of stdin, stdout and stderr must be true");
 	if (c->state != CONTAINER_RUNNING)
-		return err_set(err, ERR_FAILED_PRECONDITION, "container %.12s is not running",
-		    c->id);
+		return err_set(
+		    err, ERR_FAILED_PRECONDITION, "container %.12s is not running", c->id);
 	return 0;
 }
 

@@ -14,8 +14,8 @@ check(const Runtime__V1__PortForwardRequest *r, const struct sandbox *sb, struct
 		return err_set(err, ERR_INVALID_ARGUMENT, "more than 32 ports");
 	for (size_t i = 0; i < r->n_port; i++)
 		if (r->port[i] <= 0 || r->port[i] > UINT16_MAX)
-			return err_set(err, ERR_INVALID_ARGUMENT, "port %d is out of range",
-			    r->port[i]);
+			return err_set(
+			    err, ERR_INVALID_ARGUMENT, "port %d is out of range", r->port[i]);
 	if (sb->state != SANDBOX_READY)
 		return err_set(err, ERR_FAILED_PRECONDITION, "sandbox %.12s is not ready", sb->id);
 	return 0;

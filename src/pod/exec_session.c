@@ -36,8 +36,8 @@ struct exec_session {
 	char **argv;
 	size_t n_argv;
 	struct keeper_call keeper;
-	int in, out, err_out; /* our ends, until the server has them */
-	int tty;              /* a handle of the terminal, for its size */
+	int in, out, err_out;   /* our ends, until the server has them */
+	int tty;                /* a handle of the terminal, for its size */
 	unsigned width, height; /* 0: not said */
 	bool in_op, gone, launched, running, exited;
 	int exit_code;
@@ -75,7 +75,7 @@ exec_session_exited(const char *id, int status)
 {
 	struct exec_session *x;
 
-	TAILQ_FOREACH(x, &launched, entry)
+	TAILQ_FOREACH (x, &launched, entry)
 		if (strcmp(x->id, id) == 0)
 			break;
 	if (x == NULL)
@@ -90,7 +90,8 @@ exec_session_exited(const char *id, int status)
 static void
 set_size(const struct exec_session *x)
 {
-	struct winsize ws = {.ws_col = (unsigned short)x->width, .ws_row = (unsigned short)x->height};
+	struct winsize ws = {
+	    .ws_col = (unsigned short)x->width, .ws_row = (unsigned short)x->height};
 
 	if (x->tty >= 0 && x->width > 0)
 		ioctl(x->tty, TIOCSWINSZ, &ws);
@@ -128,8 +129,8 @@ launch(struct op *op, struct err *err)
 		return OP_FAIL;
 	}
 	if (!t->tty && ((t->in && open_pipe(1, &x->in, &in, err) < 0) ||
-			   (t->out && open_pipe(0, &x->out, &out, err) < 0) ||
-			   (t->err && open_pipe(0, &x->err_out, &err_out, err) < 0)))
+	                   (t->out && open_pipe(0, &x->out, &out, err) < 0) ||
+	                   (t->err && open_pipe(0, &x->err_out, &err_out, err) < 0)))
 		return OP_FAIL;
 	if (plan_exec(c, x->argv, x->n_argv, t->tty, in, out, err_out, &x->arena, &plan, err) < 0)
 		return OP_FAIL;
@@ -182,7 +183,8 @@ take_terminal(struct exec_session *x, struct err *err)
 static void
 stop_command(struct op *op)
 {
-	/* Nobody waits for the exit of what was killed: the keeper's record of it is dropped then. */
+	/* Nobody waits for the exit of what was killed: the keeper's record of it is dropped then.
+	 */
 	op_resume(op, NULL);
 }
 
@@ -196,7 +198,8 @@ run(struct op *op, struct err *err)
 			return OP_FAIL;
 		x->running = true;
 		if (!x->gone)
-			session_run(&x->ticket, take_fd(x->in), take_fd(x->out), take_fd(x->err_out));
+			session_run(
+			    &x->ticket, take_fd(x->in), take_fd(x->out), take_fd(x->err_out));
 	}
 	if (!x->exited) {
 		op->stop = stop_command;

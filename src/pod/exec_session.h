@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Commands in running containers for the clients of Exec: launched by the keeper like those of
- * ExecSync, their streams given to the streaming server. The command is killed with its children when
- * its client goes.
+ * ExecSync, their streams given to the streaming server. The command is killed with its children
+ * when its client goes.
  */
 #ifndef POD_EXEC_SESSION_H
 #define POD_EXEC_SESSION_H
@@ -14,7 +14,8 @@
 
 struct container;
 
-/* The URL for one client; the request is copied. RESOURCE_EXHAUSTED when too many wait for theirs. */
+/* The URL for one client; the request is copied. RESOURCE_EXHAUSTED when too many wait for theirs.
+ */
 int exec_session_offer(const struct container *c, const Runtime__V1__ExecRequest *r,
     char url[static STREAM_URL_SIZE], struct err *err) __attribute__((warn_unused_result));
 

@@ -107,7 +107,7 @@ connect_take(struct attempt *a, int fd)
 	    .sin6_port = htons(a->dial->port),
 	    .sin6_addr = IN6ADDR_LOOPBACK_INIT};
 	int r = a->family == AF_INET ? connect(fd, (void *)&in, sizeof(in))
-				     : connect(fd, (void *)&in6, sizeof(in6));
+	                             : connect(fd, (void *)&in6, sizeof(in6));
 
 	a->fd = fd;
 	a->failed = r < 0 && errno != EINPROGRESS ? errno : 0;

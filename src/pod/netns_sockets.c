@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sockets from another network namespace: see netns_sockets.h. A request is one byte, the family; an
- * answer is an errno, with the socket beside it when that is 0. Answers come in the order of requests.
+ * Sockets from another network namespace: see netns_sockets.h. A request is one byte, the family;
+ * an answer is an errno, with the socket beside it when that is 0. Answers come in the order of
+ * requests.
  */
 #include "pod/netns_sockets.h"
 
@@ -122,7 +123,9 @@ on_answer(struct ev_loop *l, ev_io *w, int events)
 	char control[CMSG_SPACE(sizeof(int))];
 	int number = 0, fd = -1;
 	struct iovec iov = {&number, sizeof(number)};
-	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+	struct msghdr m = {.msg_iov = &iov,
+	    .msg_iovlen = 1,
+	    .msg_control = control,
 	    .msg_controllen = sizeof(control)};
 	ssize_t r = recvmsg(n->sock, &m, MSG_CMSG_CLOEXEC);
 	struct cmsghdr *cm = r > 0 ? CMSG_FIRSTHDR(&m) : NULL;
@@ -167,8 +170,12 @@ netns_sockets_open(const char *path, struct err *err)
 	struct netns_sockets *n;
 	struct arg a;
 	int sv[2], keep[2];
-	struct worker_spec spec = {.fn = serve, .arg = &a, .max_output = 1, .what = "netns",
-	    .keep_fds = keep, .n_keep = 2};
+	struct worker_spec spec = {.fn = serve,
+	    .arg = &a,
+	    .max_output = 1,
+	    .what = "netns",
+	    .keep_fds = keep,
+	    .n_keep = 2};
 
 	if (ns < 0) {
 		err_errno(err, "open %s", path);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A channel: one stream of bytes between a client and a session, in one or both directions, whatever
- * protocol carries it (a SPDY stream, a numbered channel of a WebSocket). And a carrier: where a
- * protocol's own bytes go (a socket, or the messages of a WebSocket that SPDY is tunnelled through).
+ * A channel: one stream of bytes between a client and a session, in one or both directions,
+ * whatever protocol carries it (a SPDY stream, a numbered channel of a WebSocket). And a carrier:
+ * where a protocol's own bytes go (a socket, or the messages of a WebSocket that SPDY is tunnelled
+ * through).
  *
- * Back-pressure: who sends asks for room first, sets want_room when there is none, and is called when
- * there is. Input that was not taken counts as pending; too much of it stops the reading.
+ * Back-pressure: who sends asks for room first, sets want_room when there is none, and is called
+ * when there is. Input that was not taken counts as pending; too much of it stops the reading.
  */
 #ifndef STREAM_CHANNEL_H
 #define STREAM_CHANNEL_H
@@ -29,22 +30,25 @@ struct channel_ops {
 	void (*send)(struct channel *, const void *p, size_t n); /* n <= room() */
 	void (*end)(struct channel *);                           /* our half is complete */
 	void (*reset)(struct channel *);                         /* both halves are over, at once */
-	void (*credit)(struct channel *, size_t n); /* n bytes of input are done with; may be NULL */
+	void (*credit)(
+	    struct channel *, size_t n); /* n bytes of input are done with; may be NULL */
 };
 
 /* Of the one who uses it. */
 struct channel_user {
-	void (*data)(struct channel *, const char *p, size_t n); /* adds to pending: channel_taken() */
-	void (*ended)(struct channel *);                         /* the client's half is complete */
-	void (*room)(struct channel *);                          /* want_room was set, and there is */
-	void (*gone)(struct channel *); /* reset by the client; the channel may be freed afterwards */
+	void (*data)(
+	    struct channel *, const char *p, size_t n); /* adds to pending: channel_taken() */
+	void (*ended)(struct channel *);                /* the client's half is complete */
+	void (*room)(struct channel *);                 /* want_room was set, and there is */
+	void (*gone)(
+	    struct channel *); /* reset by the client; the channel may be freed afterwards */
 };
 
 struct carrier {
 	void (*send)(struct carrier *, const struct iovec *iov, int n); /* takes everything */
 	size_t (*room)(const struct carrier *);                         /* below the high mark */
 	void (*hold)(struct carrier *, bool hold);                      /* read nothing for now */
-	void (*fail)(struct carrier *, const char *why);                /* the peer broke the protocol */
+	void (*fail)(struct carrier *, const char *why); /* the peer broke the protocol */
 };
 
 /* The channels of one connection: while one of them has too much pending, nothing is read. */

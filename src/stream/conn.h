@@ -4,8 +4,8 @@
  * request), upgrade.c (agrees on a protocol), remote.c (exec and attach), forward.c (port-forward),
  * and ws_channels.c (numbered channels on a WebSocket).
  *
- * A connection ends by conn_end(), from anywhere; it is freed in a later turn of the loop, when nobody
- * is inside of it.
+ * A connection ends by conn_end(), from anywhere; it is freed in a later turn of the loop, when
+ * nobody is inside of it.
  */
 #ifndef STREAM_CONN_H
 #define STREAM_CONN_H
@@ -19,16 +19,14 @@
 #include "stream/websocket.h"
 #include "stream/wire.h"
 
-enum {
-	REMOTE_STDIN,
-	REMOTE_STDOUT,
-	REMOTE_STDERR,
-	REMOTE_ERROR,
-	REMOTE_RESIZE,
-	REMOTE_CHANNELS
-};
+enum { REMOTE_STDIN, REMOTE_STDOUT, REMOTE_STDERR, REMOTE_ERROR, REMOTE_RESIZE, REMOTE_CHANNELS };
 
-enum { FORWARD_PORTS_MAX = 32, CREATION_MS = 30 * 1000, IDLE_MS = 4 * 3600 * 1000, CLOSING_MS = 10 * 1000 };
+enum {
+	FORWARD_PORTS_MAX = 32,
+	CREATION_MS = 30 * 1000,
+	IDLE_MS = 4 * 3600 * 1000,
+	CLOSING_MS = 10 * 1000
+};
 
 /* A channel of a WebSocket: its number is the first byte of each message. */
 struct ws_channel {
@@ -77,7 +75,8 @@ struct conn {
 	TAILQ_ENTRY(conn) entry;
 	struct wire wire;
 	struct buf head; /* the request, while it is incomplete */
-	struct loop_timer deadline; /* of the request, the streams, idleness, the closing: one at a time */
+	struct loop_timer
+	    deadline; /* of the request, the streams, idleness, the closing: one at a time */
 	struct loop_timer reaper;
 	enum { CONN_REQUEST, CONN_SPDY, CONN_CHANNELS, CONN_TUNNEL, CONN_CLOSING } mode;
 	bool finishing, lost, over;

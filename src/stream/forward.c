@@ -2,8 +2,8 @@
  *
  * Port-forward: connections into a pod. Each is a link between a data and an error stream of the
  * client and a socket: by SPDY a pair of streams with the same request id (portforward.k8s.io), by
- * WebSocket channels 2n and 2n+1 for the n'th port (v4.channel.k8s.io), which carry the port's number
- * first, in two bytes, little-endian.
+ * WebSocket channels 2n and 2n+1 for the n'th port (v4.channel.k8s.io), which carry the port's
+ * number first, in two bytes, little-endian.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -193,7 +193,7 @@ find_link(struct conn *c, const char *request)
 {
 	struct link *l;
 
-	TAILQ_FOREACH(l, &c->forward.links, entry)
+	TAILQ_FOREACH (l, &c->forward.links, entry)
 		if (strcmp(l->request, request) == 0)
 			return l;
 	return NULL;
@@ -211,7 +211,8 @@ on_stream(struct spdy *s, struct spdy_stream *st, const struct spdy_headers *h)
 	uint32_t port;
 	bool data;
 
-	if (type == NULL || port_text == NULL || str_u32(port_text, UINT16_MAX, &port) < 0 || port == 0)
+	if (type == NULL || port_text == NULL || str_u32(port_text, UINT16_MAX, &port) < 0 ||
+	    port == 0)
 		return false;
 	data = strcmp(type, "data") == 0;
 	if ((!data && strcmp(type, "error") != 0) || c->ticket == NULL)
@@ -266,10 +267,11 @@ add_ports(struct forward *f, const char *query, struct err *err)
 				char text[8] = "";
 				uint32_t port;
 
-				snprintf(text, sizeof(text), "%.*s", (int)MIN(len, sizeof(text) - 1), p);
+				snprintf(
+				    text, sizeof(text), "%.*s", (int)MIN(len, sizeof(text) - 1), p);
 				if (str_u32(text, UINT16_MAX, &port) < 0 || port == 0)
-					return err_set(err, ERR_INVALID_ARGUMENT, "\"%s\" is not a port",
-					    text);
+					return err_set(err, ERR_INVALID_ARGUMENT,
+					    "\"%s\" is not a port", text);
 				if (add_port(f, port, err) < 0)
 					return -1;
 				p += len + 1;
@@ -304,8 +306,8 @@ open_links(struct conn *c)
 
 	f->by_channels = true;
 	for (size_t i = 0; i < f->n_ports; i++) {
-		const unsigned char number[2] = {(unsigned char)f->ports[i],
-		    (unsigned char)(f->ports[i] >> 8)};
+		const unsigned char number[2] = {
+		    (unsigned char)f->ports[i], (unsigned char)(f->ports[i] >> 8)};
 
 		l = new_link(c, f->ports[i]);
 		l->data = &c->channels.at[2 * i].ch;
@@ -313,7 +315,7 @@ open_links(struct conn *c)
 		l->data->ops->send(l->data, number, sizeof(number));
 		l->error->ops->send(l->error, number, sizeof(number));
 	}
-	TAILQ_FOREACH_SAFE(l, &f->links, entry, next)
+	TAILQ_FOREACH_SAFE (l, &f->links, entry, next)
 		dial(l);
 }
 

@@ -15,7 +15,7 @@ static bool
 is_token(const char *s)
 {
 	return str_only(s, "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-			   "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
+	                   "ABCDEFGHIJKLMNOPQRSTUVWXYZ");
 }
 
 size_t
@@ -71,7 +71,8 @@ parse_field(char *line, struct http1_request *r, int *ret_status, struct err *er
 
 	if (r->n_fields == HTTP1_FIELDS_MAX)
 		return bad(ret_status, 431, err, "too many header fields");
-	/* A line that begins with a blank was a continuation once (obs-fold): no token begins so. */
+	/* A line that begins with a blank was a continuation once (obs-fold): no token begins so.
+	 */
 	if (value == NULL)
 		return bad(ret_status, 400, err, "malformed header field");
 	*value++ = '\0';
@@ -111,7 +112,7 @@ http1_parse(char *p, size_t n, struct http1_request *ret, int *ret_status, struc
 		if (strpbrk(line, "\r\n") != NULL)
 			return bad(ret_status, 400, err, "bare CR or LF");
 		if ((first ? parse_request_line(line, ret, ret_status, err)
-			   : parse_field(line, ret, ret_status, err)) < 0)
+		           : parse_field(line, ret, ret_status, err)) < 0)
 			return -1;
 		first = false;
 	}
@@ -122,7 +123,8 @@ http1_parse(char *p, size_t n, struct http1_request *ret, int *ret_status, struc
 		return bad(ret_status, 400, err, "one Host is needed");
 	body = http1_field(ret, "content-length", 0);
 	if (http1_field(ret, "transfer-encoding", 0) != NULL ||
-	    (body != NULL && (strcmp(body, "0") != 0 || http1_field(ret, "content-length", 1) != NULL)))
+	    (body != NULL &&
+	        (strcmp(body, "0") != 0 || http1_field(ret, "content-length", 1) != NULL)))
 		return bad(ret_status, 400, err, "a request body has no place here");
 	return 0;
 }
@@ -169,7 +171,8 @@ http1_has_token(const struct http1_request *r, const char *name, const char *tok
 {
 	char element[64];
 
-	for (size_t i = 0; i < HTTP1_FIELDS_MAX && http1_element(r, name, i, element, sizeof(element)); i++)
+	for (size_t i = 0;
+	     i < HTTP1_FIELDS_MAX && http1_element(r, name, i, element, sizeof(element)); i++)
 		if (strcasecmp(element, token) == 0)
 			return true;
 	return false;

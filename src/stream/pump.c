@@ -127,7 +127,8 @@ on_out_readable(struct ev_loop *l, ev_io *w, int events)
 {
 	static char scratch[CHANNEL_CHUNK];
 	struct pump *p = container_of(w, struct pump, out_r);
-	size_t room = p->ch != NULL && !p->ch->out_ended ? p->ch->ops->room(p->ch) : sizeof(scratch);
+	size_t room =
+	    p->ch != NULL && !p->ch->out_ended ? p->ch->ops->room(p->ch) : sizeof(scratch);
 	ssize_t n;
 
 	(void)l;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Between a channel and local descriptors: the client's bytes go to one, what comes from the other
- * goes to the client. Each direction has its own end, and neither buffers more than a bounded amount.
+ * goes to the client. Each direction has its own end, and neither buffers more than a bounded
+ * amount.
  *
  * Embedded; zero-initialise; pump_start() once; pump_stop() at any time, and at the end.
  */
@@ -20,9 +21,10 @@ struct pump {
 	bool hold_open;     /* terminals: the end of the client's input closes nothing */
 	bool out_failed;    /* it ended by this error of read(2), in out_errno */
 	int out_errno;
-	void (*out_done)(struct pump *); /* out_fd has ended and all went to the channel; may be NULL */
-	void (*in_done)(struct pump *);  /* in_fd was closed or half-closed; may be NULL */
-	void (*gone)(struct pump *);     /* the client reset the channel; may be NULL */
+	void (*out_done)(
+	    struct pump *); /* out_fd has ended and all went to the channel; may be NULL */
+	void (*in_done)(struct pump *); /* in_fd was closed or half-closed; may be NULL */
+	void (*gone)(struct pump *);    /* the client reset the channel; may be NULL */
 	/* private */
 	ev_io in_w, out_r;
 	struct buf queue;

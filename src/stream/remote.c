@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Exec and attach (channel.k8s.io, versions 1 to 5): which stream is which, terminal sizes, and how it
- * ends, on the error stream.
+ * Exec and attach (channel.k8s.io, versions 1 to 5): which stream is which, terminal sizes, and how
+ * it ends, on the error stream.
  */
 #include <jansson.h>
 #include <stdio.h>
@@ -11,8 +11,8 @@
 #include "stream/conn.h"
 
 enum {
-	LINGER_MS = 50,    /* what a terminal still has on its way when its process has ended */
-	RESIZE_MAX = 1024  /* of one message */
+	LINGER_MS = 50,   /* what a terminal still has on its way when its process has ended */
+	RESIZE_MAX = 1024 /* of one message */
 };
 
 static const char *const types[REMOTE_CHANNELS] = {"stdin", "stdout", "stderr", "error", "resize"};
@@ -62,10 +62,10 @@ finish(struct conn *c, const char *reason, const char *message, json_t *causes, 
 	if (r->version < 4) {
 		send_error(c, reason != NULL ? message : "");
 	} else {
-		status = reason == NULL
-		    ? json_pack("{s{}ss}", "metadata", "status", "Success")
-		    : json_pack("{s{}ssssss*s{so}}", "metadata", "status", "Failure", "reason", reason,
-			"message", message, "details", "causes", json_incref(causes));
+		status = reason == NULL ? json_pack("{s{}ss}", "metadata", "status", "Success")
+		                        : json_pack("{s{}ssssss*s{so}}", "metadata", "status",
+		                              "Failure", "reason", reason, "message", message,
+		                              "details", "causes", json_incref(causes));
 		if (status != NULL && code != 0)
 			json_object_set_new(status, "code", json_integer(code));
 		text = status != NULL ? json_dumps(status, JSON_COMPACT) : NULL;
@@ -77,7 +77,8 @@ finish(struct conn *c, const char *reason, const char *message, json_t *causes, 
 	pump_stop(&r->out);
 	pump_stop(&r->err_out);
 	for (int i = 0; i < REMOTE_CHANNELS; i++)
-		if (i != REMOTE_ERROR && i != REMOTE_STDIN && r->ch[i] != NULL && !r->ch[i]->out_ended)
+		if (i != REMOTE_ERROR && i != REMOTE_STDIN && r->ch[i] != NULL &&
+		    !r->ch[i]->out_ended)
 			r->ch[i]->ops->end(r->ch[i]);
 	conn_finish(c);
 }
@@ -93,8 +94,8 @@ finish_by_code(struct conn *c)
 		return;
 	}
 	snprintf(number, sizeof(number), "%d", c->remote.exit_code);
-	snprintf(message, sizeof(message), "command terminated with non-zero exit code: exit status %s",
-	    number);
+	snprintf(message, sizeof(message),
+	    "command terminated with non-zero exit code: exit status %s", number);
 	causes = json_pack("[{ssss}]", "reason", "ExitCode", "message", number);
 	finish(c, "NonZeroExitCode", message, causes, 0);
 	json_decref(causes);
@@ -288,9 +289,9 @@ open_channels(struct conn *c)
 			channel_leave(&c->channels.at[i].ch);
 	}
 	/* An empty message tells the client that its session is open. */
-	hello = r->ch[REMOTE_STDOUT] != NULL ? r->ch[REMOTE_STDOUT]
-	    : r->ch[REMOTE_STDERR] != NULL   ? r->ch[REMOTE_STDERR]
-					     : r->ch[REMOTE_ERROR];
+	hello = r->ch[REMOTE_STDOUT] != NULL   ? r->ch[REMOTE_STDOUT]
+	        : r->ch[REMOTE_STDERR] != NULL ? r->ch[REMOTE_STDERR]
+	                                       : r->ch[REMOTE_ERROR];
 	hello->ops->send(hello, "", 0);
 	start(c);
 }

@@ -94,7 +94,7 @@ ticket_take(const char *path)
 		if (!str_starts(path, prefix[k]) || strlen(token) != TICKET_TOKEN_LEN)
 			continue;
 		/* In the same time for every token, whether it is known or not. */
-		TAILQ_FOREACH(t, &server.tickets, entry)
+		TAILQ_FOREACH (t, &server.tickets, entry)
 			if (CRYPTO_memcmp(t->token, token, TICKET_TOKEN_LEN) == 0 && t->kind == k)
 				found = t;
 	}
@@ -412,8 +412,8 @@ bind_listener(const char *address, uint16_t port, struct err *err)
 		len = sizeof(*in6);
 		snprintf(server.host, sizeof(server.host), "[%s]", address);
 	} else {
-		return err_set(err, ERR_INVALID_ARGUMENT, "streaming: \"%s\" is not an IP address",
-		    address);
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "streaming: \"%s\" is not an IP address", address);
 	}
 	server.fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (server.fd < 0)
@@ -432,7 +432,8 @@ stream_server_open(
 {
 	TAILQ_INIT(&server.conns);
 	TAILQ_INIT(&server.tickets);
-	if ((cert != NULL && open_tls(cert, key, err) < 0) || bind_listener(address, port, err) < 0) {
+	if ((cert != NULL && open_tls(cert, key, err) < 0) ||
+	    bind_listener(address, port, err) < 0) {
 		stream_server_close();
 		return -1;
 	}

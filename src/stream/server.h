@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The streaming server: Exec, Attach and PortForward answer with a URL of it, which is good for one
- * connection, soon. What the client may do with it was decided when the URL was given out: that is a
- * ticket, embedded in what the pod layer keeps of the request.
+ * connection, soon. What the client may do with it was decided when the URL was given out: that is
+ * a ticket, embedded in what the pod layer keeps of the request.
  *
  * Life cycle of a ticket: ticket_offer(); then either it expires, or a client comes with it, and
- * start() or dial() is called; gone() is the last call in any case, and comes exactly once: nothing of the
- * ticket is looked at after it. After session_abort() no call comes at all.
+ * start() or dial() is called; gone() is the last call in any case, and comes exactly once: nothing
+ * of the ticket is looked at after it. After session_abort() no call comes at all.
  */
 #ifndef STREAM_SERVER_H
 #define STREAM_SERVER_H
@@ -25,7 +25,7 @@ struct stream_ticket;
 enum stream_kind { STREAM_EXEC, STREAM_ATTACH, STREAM_FORWARD };
 
 enum {
-	TICKET_TOKEN_LEN = 32,          /* hex digits: 128 bits */
+	TICKET_TOKEN_LEN = 32, /* hex digits: 128 bits */
 	TICKET_LIFE_MS = 60 * 1000,
 	TICKETS_MAX = 1000,
 	STREAM_CONNECTIONS_MAX = 4096,
@@ -39,7 +39,8 @@ struct stream_dial {
 };
 
 struct stream_backend {
-	/* Exec and attach: the client's streams are there. Answer by session_run() or session_fail(). */
+	/* Exec and attach: the client's streams are there. Answer by session_run() or
+	 * session_fail(). */
 	void (*start)(struct stream_ticket *t);
 	void (*resize)(struct stream_ticket *t, unsigned width, unsigned height);
 	/* Port-forward: connect. Answer once, by dial_done_take() or dial_fail()... */
@@ -52,7 +53,8 @@ struct stream_backend {
 struct stream_ticket {
 	enum stream_kind kind;
 	bool in, out, err, tty; /* exec and attach: the streams */
-	const int32_t *ports;   /* port-forward by channels of a WebSocket: the ports, when named before */
+	const int32_t
+	    *ports; /* port-forward by channels of a WebSocket: the ports, when named before */
 	size_t n_ports;
 	const struct stream_backend *backend;
 	/* private */
@@ -76,8 +78,9 @@ unsigned stream_server_tickets(void);
 int ticket_offer(struct stream_ticket *t, char url[static STREAM_URL_SIZE], struct err *err)
     __attribute__((warn_unused_result));
 
-/* The process runs: its descriptors, non-blocking, taken over; -1: not that stream. With a terminal, in_fd
- * and out_fd are its master side. Exec: session_exited() ends it; attach: the end of out_fd and err_fd. */
+/* The process runs: its descriptors, non-blocking, taken over; -1: not that stream. With a
+ * terminal, in_fd and out_fd are its master side. Exec: session_exited() ends it; attach: the end
+ * of out_fd and err_fd. */
 void session_run(struct stream_ticket *t, int in_fd, int out_fd, int err_fd);
 /* What it wrote is sent, then the exit code, then the connection ends. */
 void session_exited(struct stream_ticket *t, int exit_code);

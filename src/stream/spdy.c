@@ -55,7 +55,10 @@ static void
 send_control(struct spdy *s, unsigned type, unsigned flags, const void *p, size_t n)
 {
 	unsigned char head[8];
-	const struct iovec iov[2] = {{head, sizeof(head)}, {(void *)(uintptr_t)p, n}};
+	const struct iovec iov[2] = {
+	    {head,                 sizeof(head)},
+            {(void *)(uintptr_t)p, n           }
+        };
 
 	put32(head, 0x80000000 | SPDY_VERSION << 16 | type);
 	put32(head + 4, flags << 24 | (uint32_t)n);
@@ -76,7 +79,10 @@ static void
 send_data(struct spdy_stream *st, unsigned flags, const void *p, size_t n)
 {
 	unsigned char head[8];
-	const struct iovec iov[2] = {{head, sizeof(head)}, {(void *)(uintptr_t)p, n}};
+	const struct iovec iov[2] = {
+	    {head,                 sizeof(head)},
+            {(void *)(uintptr_t)p, n           }
+        };
 
 	put32(head, st->id);
 	put32(head + 4, flags << 24 | (uint32_t)n);
@@ -177,7 +183,7 @@ find(struct spdy *s, uint32_t id)
 {
 	struct spdy_stream *st;
 
-	TAILQ_FOREACH(st, &s->streams, entry)
+	TAILQ_FOREACH (st, &s->streams, entry)
 		if (st->id == id)
 			return st;
 	return NULL;
@@ -309,7 +315,7 @@ spdy_drained(struct spdy *s)
 		for (;;) {
 			struct spdy_stream *st;
 
-			TAILQ_FOREACH(st, &s->streams, entry)
+			TAILQ_FOREACH (st, &s->streams, entry)
 				if (st->id > at && st->ch.want_room)
 					break;
 			if (st == NULL || (pass == 1 && st->id > start))
@@ -376,7 +382,7 @@ on_settings(struct spdy *s, const unsigned char *p, size_t n)
 			return;
 		}
 		s->flow = true;
-		TAILQ_FOREACH(st, &s->streams, entry)
+		TAILQ_FOREACH (st, &s->streams, entry)
 			st->window += (int64_t)value - s->initial_window;
 		s->initial_window = value;
 	}
@@ -535,7 +541,7 @@ spdy_lost(struct spdy *s)
 	for (;;) {
 		struct spdy_stream *st;
 
-		TAILQ_FOREACH(st, &s->streams, entry)
+		TAILQ_FOREACH (st, &s->streams, entry)
 			if (st->id > at)
 				break;
 		if (st == NULL)

@@ -5,10 +5,10 @@
  * struct spdy is fed with the peer's bytes and writes to a carrier; each stream the peer opens is a
  * channel. A stream lives until its user calls spdy_forget() on it, or the session is released.
  *
- * The clients of the Kubernetes world do no flow control: they send past their window and never open
- * ours. So ours is kept only once a peer has shown that it takes part (SETTINGS with a window, or
- * WINDOW_UPDATE), theirs is never held against them, and what bounds memory is that a stream with
- * too much pending stops the reading.
+ * The clients of the Kubernetes world do no flow control: they send past their window and never
+ * open ours. So ours is kept only once a peer has shown that it takes part (SETTINGS with a window,
+ * or WINDOW_UPDATE), theirs is never held against them, and what bounds memory is that a stream
+ * with too much pending stops the reading.
  */
 #ifndef STREAM_SPDY_H
 #define STREAM_SPDY_H
@@ -27,9 +27,9 @@ struct spdy_stream {
 	struct channel ch;
 	struct spdy *s;
 	uint32_t id;
-	int64_t window;  /* of what we send */
-	size_t owed;     /* taken, not yet given back to its window */
-	bool reset;      /* nothing more is said about it */
+	int64_t window; /* of what we send */
+	size_t owed;    /* taken, not yet given back to its window */
+	bool reset;     /* nothing more is said about it */
 	TAILQ_ENTRY(spdy_stream) entry;
 };
 
@@ -61,7 +61,8 @@ struct spdy {
 };
 
 void spdy_init(struct spdy *s, struct carrier *below, const struct spdy_user *user);
-/* Deals with all of it. A peer that breaks the protocol gets a GOAWAY, and below->fail() is called. */
+/* Deals with all of it. A peer that breaks the protocol gets a GOAWAY, and below->fail() is called.
+ */
 void spdy_feed(struct spdy *s, const char *p, size_t n);
 void spdy_drained(struct spdy *s); /* the carrier has room again */
 void spdy_goaway(struct spdy *s);  /* the end in good order */

@@ -13,17 +13,71 @@
 
 /* The dictionary, 2.6.10.1: words, each behind its length in 32 bits, and then plain text. */
 static const char *const words[] = {
-	"options", "head", "post", "put", "delete", "trace", "accept", "accept-charset",
-	"accept-encoding", "accept-language", "accept-ranges", "age", "allow",
-	"authorization", "cache-control", "connection", "content-base", "content-encoding",
-	"content-language", "content-length", "content-location", "content-md5",
-	"content-range", "content-type", "date", "etag", "expect", "expires", "from",
-	"host", "if-match", "if-modified-since", "if-none-match", "if-range",
-	"if-unmodified-since", "last-modified", "location", "max-forwards", "pragma",
-	"proxy-authenticate", "proxy-authorization", "range", "referer", "retry-after",
-	"server", "te", "trailer", "transfer-encoding", "upgrade", "user-agent", "vary",
-	"via", "warning", "www-authenticate", "method", "get", "status", "200 OK",
-	"version", "HTTP/1.1", "url", "public", "set-cookie", "keep-alive", "origin",
+    "options",
+    "head",
+    "post",
+    "put",
+    "delete",
+    "trace",
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "accept-ranges",
+    "age",
+    "allow",
+    "authorization",
+    "cache-control",
+    "connection",
+    "content-base",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-location",
+    "content-md5",
+    "content-range",
+    "content-type",
+    "date",
+    "etag",
+    "expect",
+    "expires",
+    "from",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "last-modified",
+    "location",
+    "max-forwards",
+    "pragma",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "range",
+    "referer",
+    "retry-after",
+    "server",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+    "vary",
+    "via",
+    "warning",
+    "www-authenticate",
+    "method",
+    "get",
+    "status",
+    "200 OK",
+    "version",
+    "HTTP/1.1",
+    "url",
+    "public",
+    "set-cookie",
+    "keep-alive",
+    "origin",
 };
 static const char tail[] =
     "1001012012022052063003023033043053063074024054064074084094104114124134144154164175025"
@@ -54,7 +108,6 @@ dictionary(void)
 	memcpy(bytes + at, tail, sizeof(tail) - 1);
 	return bytes;
 }
-
 
 static uint32_t
 get32(const unsigned char *p)
@@ -106,8 +159,8 @@ inflate_block(struct spdy_zlib *z, const void *p, size_t n, struct buf *out, str
 	}
 }
 
-/* A string behind its length, NUL-terminated in place: over the length of what follows it, which has
- * been read before. */
+/* A string behind its length, NUL-terminated in place: over the length of what follows it, which
+ * has been read before. */
 static char *
 string(unsigned char *p, size_t len, size_t *at, size_t *ret_n)
 {
@@ -139,7 +192,8 @@ parse_block(struct buf *b, struct spdy_headers *ret, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT, "header block is cut short");
 	count = get32(p);
 	if (count > SPDY_HEADERS_MAX)
-		return err_set(err, ERR_RESOURCE_EXHAUSTED, "more than %d headers", SPDY_HEADERS_MAX);
+		return err_set(
+		    err, ERR_RESOURCE_EXHAUSTED, "more than %d headers", SPDY_HEADERS_MAX);
 	for (size_t i = 0; i < count; i++) {
 		char *name = string(p, b->len, &at, &n), *value;
 
@@ -199,7 +253,8 @@ spdy_pack(struct spdy_zlib *z, const struct spdy_header *h, size_t n, struct buf
 	}
 	if (!z->out_open) {
 		/* A window of 4 KiB and the least memory: a few small blocks are all we send. */
-		if (deflateInit2(&z->out, Z_BEST_SPEED, Z_DEFLATED, 12, 1, Z_DEFAULT_STRATEGY) != Z_OK ||
+		if (deflateInit2(&z->out, Z_BEST_SPEED, Z_DEFLATED, 12, 1, Z_DEFAULT_STRATEGY) !=
+		        Z_OK ||
 		    deflateSetDictionary(&z->out, dictionary(), DICTIONARY_SIZE) != Z_OK)
 			abort();
 		z->out_open = true;

@@ -230,8 +230,8 @@ upgrade_ws(struct conn *c, const struct http1_request *r, struct stream_ticket *
 		ws_init(&c->ws, &c->wire.carrier, &ws_channels_user);
 		c->channels.base64 = p->base64;
 		c->channels.close_signal = p->version >= 5;
-		ws_channels_open(c, t->kind == STREAM_FORWARD ? 2 * c->forward.n_ports
-							       : REMOTE_CHANNELS);
+		ws_channels_open(
+		    c, t->kind == STREAM_FORWARD ? 2 * c->forward.n_ports : REMOTE_CHANNELS);
 	}
 	open_session(c, p->version);
 	return 0;
@@ -244,7 +244,8 @@ conn_upgrade(struct conn *c, const struct http1_request *r, struct stream_ticket
 	if (strcmp(r->method, "GET") != 0 && strcmp(r->method, "POST") != 0)
 		return refuse(ret_status, 405, err, "GET or POST");
 	if (!http1_has_token(r, "connection", "upgrade"))
-		return refuse(ret_status, 400, err, "an upgrade to SPDY/3.1 or WebSocket is expected");
+		return refuse(
+		    ret_status, 400, err, "an upgrade to SPDY/3.1 or WebSocket is expected");
 	if (http1_has_token(r, "upgrade", "SPDY/3.1"))
 		return upgrade_spdy(c, r, t, ret_status, err);
 	if (http1_has_token(r, "upgrade", "websocket"))

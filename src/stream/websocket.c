@@ -25,7 +25,8 @@ on_send(const uint8_t *data, size_t len, int flags, void *arg)
 }
 
 static void
-send_frame(struct ws *ws, uint8_t opcode, const void *prefix, size_t n_prefix, const void *p, size_t n)
+send_frame(
+    struct ws *ws, uint8_t opcode, const void *prefix, size_t n_prefix, const void *p, size_t n)
 {
 	struct wslay_frame_iocb f = {.fin = 1, .opcode = opcode, .payload_length = n_prefix + n};
 	struct iovec iov[MAX_PIECES];
@@ -104,8 +105,9 @@ begin_frame(struct ws *ws, const struct wslay_frame_iocb *f)
 	else if (f->rsv != 0)
 		wrong = "no extension was agreed upon";
 	else if (wslay_is_ctrl_frame(f->opcode))
-		wrong = f->opcode > WSLAY_PONG ? "unknown opcode"
-		    : !f->fin || f->payload_length > WS_CONTROL_MAX ? "malformed control frame" : NULL;
+		wrong = f->opcode > WSLAY_PONG                          ? "unknown opcode"
+		        : !f->fin || f->payload_length > WS_CONTROL_MAX ? "malformed control frame"
+		                                                        : NULL;
 	else if (f->opcode > WSLAY_BINARY_FRAME)
 		wrong = "unknown opcode";
 	else if ((f->opcode == WSLAY_CONTINUATION_FRAME) != ws->in_message)

@@ -19,7 +19,7 @@ struct ws;
 struct ws_user {
 	void (*begin)(struct ws *ws, bool binary); /* a message */
 	void (*piece)(struct ws *ws, const char *p, size_t n);
-	void (*end)(struct ws *ws); /* of the message */
+	void (*end)(struct ws *ws);    /* of the message */
 	void (*closed)(struct ws *ws); /* by the client; it was answered */
 };
 
@@ -40,9 +40,11 @@ struct ws {
 };
 
 void ws_init(struct ws *ws, struct carrier *below, const struct ws_user *user);
-void ws_feed(struct ws *ws, const char *p, size_t n); /* a broken peer: close frame, below->fail() */
+void ws_feed(
+    struct ws *ws, const char *p, size_t n); /* a broken peer: close frame, below->fail() */
 /* One message of a prefix (n_prefix may be 0) and the bytes. */
-void ws_send(struct ws *ws, bool binary, const void *prefix, size_t n_prefix, const void *p, size_t n);
+void ws_send(
+    struct ws *ws, bool binary, const void *prefix, size_t n_prefix, const void *p, size_t n);
 void ws_close(struct ws *ws, uint16_t code, const char *why); /* once */
 void ws_release(struct ws *ws);
 

@@ -25,7 +25,8 @@ static void
 watch(struct wire *w)
 {
 	bool read = w->fd >= 0 && !w->held && !w->full;
-	bool write = w->fd >= 0 && (queued(w) > 0 || w->read_wants_write || (w->finishing && !w->shut));
+	bool write =
+	    w->fd >= 0 && (queued(w) > 0 || w->read_wants_write || (w->finishing && !w->shut));
 
 	if (read != (bool)ev_is_active(&w->r)) {
 		if (read)
@@ -211,7 +212,7 @@ wire_open_take(struct wire *w, int fd, SSL_CTX *ctx)
 		SSL_set_fd(w->ssl, fd);
 		SSL_set_accept_state(w->ssl);
 		SSL_set_mode(w->ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_RELEASE_BUFFERS |
-			SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+		                         SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 	}
 	ev_io_init(&w->r, on_readable, fd, EV_READ);
 	ev_io_init(&w->w, on_writable, fd, EV_WRITE);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Numbered channels on a WebSocket (channel.k8s.io): the first byte of a message is the number of its
- * channel, the rest belongs to it; in base64 the first is a digit, and the rest is encoded. In v5 a
- * message of 255 and a number ends the client's half of that channel.
+ * Numbered channels on a WebSocket (channel.k8s.io): the first byte of a message is the number of
+ * its channel, the rest belongs to it; in base64 the first is a digit, and the rest is encoded. In
+ * v5 a message of 255 and a number ends the client's half of that channel.
  */
 #include <openssl/evp.h>
 #include <string.h>
@@ -134,8 +134,8 @@ decode_four(struct ws_channels *w, unsigned char out[static 3], size_t *ret_n)
 static bool
 is_digit(char c)
 {
-	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '+' ||
-	    c == '/' || c == '=';
+	return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') ||
+	       c == '+' || c == '/' || c == '=';
 }
 
 static void
