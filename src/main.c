@@ -23,6 +23,7 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "base/xalloc.h"
+#include "cri/archives.h"
 #include "cri/images.h"
 #include "cri/methods.h"
 #include "cri/control.h"
@@ -433,6 +434,7 @@ main(int argc, char **argv)
 	watch_signal(&on_int, SIGINT, on_stop);
 	watch_signal(&on_usr1, SIGUSR1, on_dump);
 	watch_signal(&on_hup, SIGHUP, on_reload);
+	archives_preload(config.preload_dir);
 	grpc_server_set_ready(server);
 	sd_notify(0, "READY=1");
 	log_info("coracled %s serves unix://%s", PACKAGE_VERSION, config.listen);

@@ -12,6 +12,7 @@
 #include "base/macros.h"
 #include "base/str.h"
 #include "base/xalloc.h"
+#include "cri/archives.h"
 #include "cri/images.h"
 #include "cri/methods.h"
 #include "grpc/server.h"
@@ -272,7 +273,8 @@ control_register(struct grpc_server *server)
 	static const struct grpc_method progress = {"PullProgress",
 	    &coracle__v1__pull_progress_request__descriptor, pull_progress, GRPC_STREAM};
 	static const struct grpc_method *const methods[] = {
-	    &list, &level, &reload_m, &info_m, &progress};
+	    &list, &level, &reload_m, &info_m, &progress, &control_import_images,
+	    &control_export_images};
 
 	grpc_server_add(server, "coracle.v1.Control", methods, ARRAY_SIZE(methods));
 }
