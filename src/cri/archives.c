@@ -187,7 +187,7 @@ static void
 export_images(struct grpc_call *call, const ProtobufCMessage *request)
 {
 	const Coracle__V1__ExportImagesRequest *r = (const void *)request;
-	enum image_format format;
+	enum image_format format = IMAGE_FORMAT_OCI;
 	struct export_op *o;
 	struct err err;
 	int fd = -1;
