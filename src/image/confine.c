@@ -11,6 +11,7 @@
 #include <seccomp.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -20,6 +21,7 @@
 
 #include "base/fd.h"
 #include "base/macros.h"
+#include "base/str.h"
 
 /* What extracting, hashing and allocating need. */
 static const char *const allowed[] = {
@@ -222,10 +224,11 @@ set_limits(size_t memory, struct err *err)
 }
 
 static int
-enter_root(int rootfd, struct err *err)
+enter_root(int rootfd, bool readonly, struct err *err)
 {
-	struct mount_attr attr = {
-	    .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+	                                      MOUNT_ATTR_NOEXEC |
+	                                      (readonly ? MOUNT_ATTR_RDONLY : 0)};
 	cleanup_close int tree = -1;
 
 	/* Copied before the unshare: afterwards rootfd belongs to a foreign mount namespace. */
@@ -250,7 +253,7 @@ enter_root(int rootfd, struct err *err)
 int
 confine_enter(const struct confine_spec *spec, struct err *err)
 {
-	if (set_limits(spec->memory, err) < 0 || enter_root(spec->rootfd, err) < 0)
+	if (set_limits(spec->memory, err) < 0 || enter_root(spec->rootfd, spec->readonly, err) < 0)
 		return err_wrap(err, "confine the worker");
 	close(spec->rootfd);
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
@@ -260,4 +263,14 @@ confine_enter(const struct confine_spec *spec, struct err *err)
 	if (drop_capabilities(spec->caps, err) < 0 || filter_syscalls(err) < 0)
 		return err_wrap(err, "confine the worker");
 	return 0;
+}
+
+void
+confine_printable(struct err *err)
+{
+	bool utf8 = str_utf8(err->msg, strlen(err->msg));
+
+	for (unsigned char *p = (unsigned char *)err->msg; *p != '\0'; p++)
+		if (*p < 0x20 || *p == 0x7f || (!utf8 && *p >= 0x80))
+			*p = '?';
 }

@@ -16,6 +16,7 @@
 #ifndef IMAGE_CONFINE_H
 #define IMAGE_CONFINE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -25,11 +26,16 @@ struct confine_spec {
 	int rootfd;    /* the directory that becomes "/"; closed on success: from it, the host's
 	                * tree could be reached by ".." */
 	uint64_t caps; /* 1 << CAP_… */
+	bool readonly; /* the directory cannot be written to */
 	size_t memory; /* bytes of data and anonymous memory on top of what there is now */
 };
 
 /* Consumes rootfd on success. The working directory is "/" afterwards. */
 int confine_enter(const struct confine_spec *spec, struct err *err)
     __attribute__((warn_unused_result));
+
+/* Error messages of a worker quote names from its input, and end up in a log and in a gRPC status:
+ * bytes that are not printable UTF-8 become '?'. */
+void confine_printable(struct err *err);
 
 #endif

@@ -131,14 +131,10 @@ publish(struct layer_ingest *in)
 	finish(in, l);
 }
 
-/* What a worker said; the struct comes from a process that read hostile bytes. */
 static bool
 worker_failed(struct layer_ingest *in)
 {
 	in->err = in->worker.err;
-	in->err.msg[sizeof(in->err.msg) - 1] = '\0';
-	if (in->err.code < ERR_NONE || in->err.code > ERR_UNAUTHENTICATED)
-		in->err.code = ERR_INTERNAL;
 	if (in->aborted)
 		err_set(&in->err, ERR_CANCELLED, "aborted");
 	return in->err.code != ERR_NONE;
@@ -203,9 +199,9 @@ check(struct image_store *st, const struct layer_desc *d, struct err *err)
 {
 	int64_t num;
 
-	if (!digest_valid(d->digest))
-		return err_set(err, ERR_INVALID_ARGUMENT, "layer with a bad digest: %.100s",
-		    STR_OR_EMPTY(d->digest));
+	if (d->digest != NULL && !digest_valid(d->digest))
+		return err_set(
+		    err, ERR_INVALID_ARGUMENT, "layer with a bad digest: %.100s", d->digest);
 	if (!digest_valid(d->diff_id))
 		return err_set(err, ERR_INVALID_ARGUMENT, "layer with a bad diff id: %.100s",
 		    STR_OR_EMPTY(d->diff_id));
@@ -238,7 +234,8 @@ begin(struct layer_ingest *in, struct image_store *st, const struct layer_desc *
 	job->unpack.path = src->path;
 	job->unpack.at = src->at;
 	job->unpack.size = d->size;
-	memcpy(job->unpack.digest, d->digest, strlen(d->digest) + 1);
+	if (d->digest != NULL)
+		memcpy(job->unpack.digest, d->digest, strlen(d->digest) + 1);
 	memcpy(job->unpack.diff_id, d->diff_id, strlen(d->diff_id) + 1);
 	spec.keep_fds = keep;
 	if (worker_start(&in->worker, &spec, on_unpacked, err) < 0) {

@@ -32,7 +32,8 @@
 struct image_store;
 
 struct layer_desc {
-	const char *digest;     /* of the compressed bytes, "sha256:…" or "sha512:…" */
+	const char *digest; /* of the compressed bytes, "sha256:…" or "sha512:…"; NULL: not known,
+	                     * the diff id vouches for them */
 	const char *media_type; /* for messages; the compression is recognised by its magic */
 	int64_t size;           /* compressed bytes; -1: unknown */
 	const char *diff_id;    /* digest of the uncompressed tar */

@@ -93,6 +93,23 @@ shelf_make(struct image_store *st, char name[static TMP_NAME_SIZE], struct err *
 	return fd;
 }
 
+int
+shelf_unnamed_file(struct image_store *st, struct err *err)
+{
+	char name[TMP_NAME_SIZE];
+	int fd = openat(st->ingest_fd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	if (fd >= 0)
+		return fd;
+	/* Not every file system has O_TMPFILE. */
+	snprintf(name, sizeof(name), "%" PRIu64, st->next_tmp++);
+	fd = openat(st->ingest_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_errno(err, "make a temporary file");
+	unlinkat(st->ingest_fd, name, 0);
+	return fd;
+}
+
 void
 shelf_trash(struct image_store *st, int dirfd, const char *name)
 {

@@ -55,6 +55,8 @@ int shelf_open(struct image_store *st, const char *root, struct err *err);
 void shelf_close(struct image_store *st);
 /* Make a new directory below ingest/: its fd and its name. */
 int shelf_make(struct image_store *st, char name[static TMP_NAME_SIZE], struct err *err);
+/* A file without a name, on the disk of the layers. */
+int shelf_unnamed_file(struct image_store *st, struct err *err);
 /* Give a directory below dirfd to the deleting worker. */
 void shelf_trash(struct image_store *st, int dirfd, const char *name);
 struct layer *shelf_find(const struct image_store *st, const char *key);

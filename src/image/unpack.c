@@ -18,7 +18,6 @@
 
 #include "base/fd.h"
 #include "base/macros.h"
-#include "base/str.h"
 #include "image/confine.h"
 #include "image/extract.h"
 #include "image/inflate.h"
@@ -139,17 +138,6 @@ send_result(struct unpack *u, struct wire *w, int out, struct err *err)
 	return 0;
 }
 
-/* Error messages quote names from the archive, and end up in a log and in a gRPC status. */
-static void
-make_printable(char *msg)
-{
-	bool utf8 = str_utf8(msg, strlen(msg));
-
-	for (unsigned char *p = (unsigned char *)msg; *p != '\0'; p++)
-		if (*p < 0x20 || *p == 0x7f || (!utf8 && *p >= 0x80))
-			*p = '?';
-}
-
 static int
 open_input(struct unpack *u, struct err *err)
 {
@@ -211,7 +199,7 @@ unpack_worker(const void *arg, int out, struct err *err)
 	inflate_init(&u.inflate, on_packed);
 	ret = run(&u, out, err);
 	if (ret < 0)
-		make_printable(err->msg);
+		confine_printable(err);
 	extract_release(&u.extract);
 	inflate_release(&u.inflate);
 	digest_release(&u.packed);

@@ -82,6 +82,10 @@ on_child_done(struct child *c)
 
 	if (c->err_out.len == sizeof(struct err)) {
 		memcpy(&w->err, c->err_out.data, sizeof(w->err));
+		/* The worker may have been taken over by what it read. */
+		w->err.msg[sizeof(w->err.msg) - 1] = '\0';
+		if (w->err.code <= ERR_NONE || w->err.code > ERR_UNAUTHENTICATED)
+			w->err.code = ERR_INTERNAL;
 	} else if (c->status != 0 || c->timed_out) {
 		buf_truncate(&c->err_out, 0);
 		child_error(c, "worker", &w->err);
