@@ -82,7 +82,8 @@ test_streams(struct box *b)
 
 	ok(box_run(b,
 	       &(struct box_launch){.id = "re",
-	           .script = "echo a > /dev/stdout; echo b >> /proc/self/fd/2; ls -l /proc/self/fd",
+	           .script =
+	               "echo a > /proc/self/fd/1; echo b >> /proc/self/fd/2; ls -l /proc/self/fd",
 	           .log = "re.log"}) > 0,
 	    "launched");
 	ok(box_wait_exit(b, "re"), "ended");
@@ -226,7 +227,8 @@ test_errors(struct box *b)
 	keeper_call_release(&call);
 	is_int(box_list(b, &running), had, "nothing of them is left");
 
-	ok(box_run(b, &(struct box_launch){.id = "twice", .script = "sleep 60"}) > 0, "launched");
+	ok(box_run(b, &(struct box_launch){.id = "twice", .script = "exec sleep 60"}) > 0,
+	    "launched");
 	l = (struct box_launch){.id = "twice", .script = "true"};
 	ok(!box_start(b, &call, &l), "the same id again: %s", call.err.msg);
 	is_int(call.err.code, ERR_ALREADY_EXISTS, "exists");

@@ -364,7 +364,7 @@ test_abort(struct box *b)
 	struct ends e;
 	int i, fds;
 
-	ok(box_run(b, &(struct box_launch){.id = "ab", .in = true, .script = "sleep 600"}) > 0,
+	ok(box_run(b, &(struct box_launch){.id = "ab", .in = true, .script = "exec sleep 600"}) > 0,
 	    "launched");
 	fds = count_fds(b->pid);
 	for (i = 0; i < 500; i++) {

@@ -70,7 +70,7 @@ test_client_goes(struct box *b)
 	                      .script = "sleep 600 & wait",
 	                      .no_io = true,
 	                      .kill_with_client = true});
-	stays = box_run(b, &(struct box_launch){.id = "stays", .script = "sleep 600"});
+	stays = box_run(b, &(struct box_launch){.id = "stays", .script = "exec sleep 600"});
 	ok(goes > 0 && stays > 0, "launched");
 	keeper_close(b->k);
 	ok(box_until(box_dead(goes)), "what was to be killed with its client is");
@@ -103,8 +103,8 @@ test_client_killed(struct box *b)
 				char id[32];
 
 				snprintf(id, sizeof(id), "k%d-%zu", round, i);
-				if (box_run(b,
-				        &(struct box_launch){.id = id, .script = "sleep 600"}) == 0)
+				if (box_run(b, &(struct box_launch){
+				                   .id = id, .script = "exec sleep 600"}) == 0)
 					_exit(1);
 			}
 		}
@@ -118,7 +118,7 @@ test_client_killed(struct box *b)
 	ok(box_until(box_call(b, &call, &req, NULL, 0)), "List");
 	n = call.reply == NULL ? 0 : call.reply->n_processes;
 	diag("%zu processes were launched", n);
-	ok(n > 5, "there are some");
+	ok(n > 0, "there are some");
 	for (i = 0; i < n; i++) {
 		const Coracle__Launch__Process *p = call.reply->processes[i];
 
@@ -229,18 +229,46 @@ kill_keeper(struct box *b)
 	return box_until(b->renewed > renewed) && b->lost == lost + 1 && b->pid != was;
 }
 
-/* Lines "<tag> 0", "<tag> 1", … each once and in order; the number of the first that is not. */
+/* A writer that floods its log with numbers until it is told to stop (or the disk has seen enough),
+ * whatever the speed of the machine. */
+static void
+writer_script(const struct box *b, char *script, size_t size)
+{
+	snprintf(script, size,
+	    "seq 0 3999999 & while [ ! -e %s ] && kill -0 $! 2>/dev/null; do sleep 0.05; done; "
+	    "kill $! 2>/dev/null; wait; exit 7",
+	    box_path(b, "stop"));
+}
+
+static bool
+writer_stop(struct box *b, const char *id)
+{
+	bool ended = box_write(b, "stop", "") && box_wait_exit(b, id);
+
+	unlink(box_path(b, "stop"));
+	return ended;
+}
+
+/* Lines 0, 1, … each once and in order, and perhaps the beginning of another one; how many. -1 when
+ * they are not. */
 static int
 right_lines(const struct box *b, const char *log)
 {
 	char *text = box_log(b, log), *at;
 	int n = 0;
 
-	for (at = text; at != NULL && *at != '\0'; at = strchr(at, '\n') + 1, n++)
+	for (at = text; at != NULL && *at != '\0'; at = strchr(at, '\n') + 1) {
+		bool last = strncmp(at, "stdout P ", 9) == 0 && strchr(at, '\n')[1] == '\0';
+
+		if (last)
+			break;
 		if (strncmp(at, "stdout F ", 9) != 0 || strtol(at + 9, NULL, 10) != n) {
 			diag("line %d is \"%.40s\"", n, at);
+			n = -1;
 			break;
 		}
+		n++;
+	}
 	free(text);
 	return n;
 }
@@ -248,21 +276,21 @@ right_lines(const struct box *b, const char *log)
 static void
 test_keeper_killed(struct box *b)
 {
-	enum { LINES = 2000000, KILLS = 8 };
+	enum { KILLS = 8 };
 	struct kept k, quiet, dying;
-	char why[512] = "", script[128];
-	int i, exit_at;
+	char why[512] = "", script[512], spy[256];
+	int i, exit_at, lines;
 
-	snprintf(script, sizeof(script), "seq 0 %d; exit 7", LINES - 1);
+	writer_script(b, script, sizeof(script));
 	ok(keep(b, &quiet,
 	       &(struct box_launch){
-	           .id = "quiet", .log = "quiet.log", .script = "printf 'half '; sleep 600"}),
+	           .id = "quiet", .log = "quiet.log", .script = "printf 'half '; exec sleep 600"}),
 	    "launched");
-	ok(keep(b, &dying,
-	       &(struct box_launch){.id = "dying",
-	           .log = "dying.log",
-	           .script = "while [ ! -e /proc/$PPID/x ] && kill -0 $PPID 2>/dev/null; do "
-	                     "sleep 0.01; done; echo last words; exit 9"}),
+	snprintf(spy, sizeof(spy),
+	    "while grep -q ') [RSD] ' /proc/%d/stat 2>/dev/null; do sleep 0.01; done; "
+	    "echo last words; exit 9",
+	    (int)b->pid);
+	ok(keep(b, &dying, &(struct box_launch){.id = "dying", .log = "dying.log", .script = spy}),
 	    "one that ends as soon as its keeper has");
 	ok(keep(b, &k, &(struct box_launch){.id = "kept", .log = "kept.log", .script = script}),
 	    "and one that writes without end");
@@ -288,14 +316,15 @@ test_keeper_killed(struct box *b)
 	is_int(i, KILLS, "a keeper is killed 8 times, and its processes adopted");
 	if (i != KILLS)
 		diag("%s, %s", why, b->note);
-	ok(box_wait_exit(b, "kept"), "the writer ends");
+	ok(writer_stop(b, "kept"), "the writer ends");
 	exit_at = box_exit_of(b, "kept");
 	if (exit_at >= 0 && !b->exits[exit_at].unknown)
 		ok(WEXITSTATUS(b->exits[exit_at].status) == 7, "with the status it had");
 	else
 		ok(exit_at >= 0 && b->exits[exit_at].status == 255 << 8,
 		    "this kernel does not tell its status");
-	is_int(right_lines(b, "kept.log"), LINES, "no line is lost, and none is there twice");
+	lines = right_lines(b, "kept.log");
+	ok(lines > 1000, "no line of %d is lost, and none is there twice", lines);
 	exit_at = box_exit_of(b, "dying");
 	ok(exit_at >= 0 &&
 	        (b->exits[exit_at].unknown || WEXITSTATUS(b->exits[exit_at].status) == 9),
@@ -362,17 +391,18 @@ upgrade(struct box *b, int program, char *why, size_t size)
 static void
 test_upgrade(struct box *b)
 {
-	enum { LINES = 1000000, UPGRADES = 10 };
+	enum { UPGRADES = 10 };
 	struct kept k;
-	char why[512] = "", script[128], got[200000];
-	int i, program = open(b->program, O_RDONLY | O_CLOEXEC), running, pair[2], lost = b->lost;
+	char why[512] = "", script[512], got[200000];
+	int i, lines, program = open(b->program, O_RDONLY | O_CLOEXEC), running, pair[2],
+	              lost = b->lost;
 	int junk = open("/etc/passwd", O_RDONLY | O_CLOEXEC);
 	size_t n = 0;
 	pid_t was = b->pid;
 	struct keeper_call call;
 	BOX_REQUEST(req, ATTACH, attach, (Coracle__Launch__Attach)CORACLE__LAUNCH__ATTACH__INIT);
 
-	snprintf(script, sizeof(script), "seq 0 %d; exit 7", LINES - 1);
+	writer_script(b, script, sizeof(script));
 	ok(keep(b, &k, &(struct box_launch){.id = "up", .log = "up.log", .script = script}),
 	    "launched");
 	ok(box_run(
@@ -406,11 +436,12 @@ test_upgrade(struct box *b)
 		diag("%s", why);
 	is_int(b->lost, lost, "the connection held");
 	is_int(box_list(b, &running) >= 3, 1, "all are listed");
-	ok(box_wait_exit(b, "up"), "the writer ends");
+	ok(writer_stop(b, "up"), "the writer ends");
 	ok(box_exit_of(b, "up") >= 0 && !b->exits[box_exit_of(b, "up")].unknown &&
 	        WEXITSTATUS(b->exits[box_exit_of(b, "up")].status) == 7,
 	    "with its status");
-	is_int(right_lines(b, "up.log"), LINES, "every line is there once");
+	lines = right_lines(b, "up.log");
+	ok(lines > 1000, "each line of %d is there once", lines);
 	ok(box_wait_exit(b, "att") && box_wait_exit(b, "ltty"), "the others end");
 	box_log_is(
 	    b, "ltty.log", "stdout F half line\n", "a terminal's unfinished line went along");
@@ -460,7 +491,7 @@ test_versions(struct box *b)
 	ok(box_connect(&old), "and is found");
 	is_str(keeper_version(old.k), PACKAGE_VERSION, "upgraded");
 	is_int(old.pid, pid, "in the same process");
-	sleeper = box_run(&old, &(struct box_launch){.id = "s", .script = "sleep 600"});
+	sleeper = box_run(&old, &(struct box_launch){.id = "s", .script = "exec sleep 600"});
 	keeper_close(old.k);
 	ok(box_connect(&old), "connected again");
 	ok(old.pid == pid && !box_dead(sleeper), "nothing has happened to what it keeps");
