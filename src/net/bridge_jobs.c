@@ -5,13 +5,8 @@
 #include "net/bridge_jobs.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <linux/if_bridge.h>
-#include <linux/nsfs.h>
 #include <linux/rtnetlink.h>
-#include <sched.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -19,12 +14,14 @@
 #include "base/id.h"
 #include "base/macros.h"
 #include "net/conntrack.h"
+#include "net/netns.h"
 #include "net/nft.h"
 #include "net/rtnl.h"
 #include "net/rules.h"
+#include "net/settle.h"
 #include "net/sysctl.h"
 
-enum { UDP_PORTS_MAX = 4096, LINK_TRIES = 500, LINK_PAUSE_US = 200 };
+enum { UDP_PORTS_MAX = 4096 };
 
 static const char *
 text_of(const json_t *o, const char *key)
@@ -201,20 +198,6 @@ job_bridge_setup(json_t *request, json_t **ret_reply, struct err *err)
 
 /* ---- a pod ---------------------------------------------------------------------------------- */
 
-static int
-open_netns(const char *path, struct err *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-	if (fd < 0)
-		return err_errno(err, "open network namespace %s", path);
-	if (ioctl(fd, NS_GET_NSTYPE) != CLONE_NEWNET) {
-		close(fd);
-		return err_set(err, ERR_INVALID_ARGUMENT, "%s is no network namespace", path);
-	}
-	return fd;
-}
-
 /* NOT_FOUND when the bridge is missing, so that it is set up again. */
 static int
 add_pair(struct nl *nl, const json_t *request, int netns, struct err *err)
@@ -246,17 +229,10 @@ add_pair(struct nl *nl, const json_t *request, int netns, struct err *err)
 
 /* Undo the host's defaults where the pod needs IPv6: an interface without it takes no address. */
 static int
-enable_ipv6(int netns, struct err *err)
+enable_ipv6(void *arg, struct err *err)
 {
-	cleanup_close int own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	int ret;
-
-	if (own < 0 || setns(netns, CLONE_NEWNET) < 0)
-		return err_errno(err, "enter the pod's network namespace");
-	ret = sysctl_set("net/ipv6/conf/eth0/disable_ipv6", "0", err);
-	if (setns(own, CLONE_NEWNET) < 0)
-		abort(); /* nothing that this process does now would be where it belongs */
-	return ret;
+	(void)arg;
+	return sysctl_set("net/ipv6/conf/eth0/disable_ipv6", "0", err);
 }
 
 static int
@@ -277,7 +253,7 @@ configure_pod(struct nl *pod, const json_t *request, int netns, struct err *err)
 		if (!ipnet_parse(json_string_value(json_array_get(addrs, i)), &n) ||
 		    !ipaddr_parse(json_string_value(json_array_get(gateways, i)), &r.gw))
 			return err_set(err, ERR_INTERNAL, "the pod's address is malformed");
-		if (n.addr.family == AF_INET6 && enable_ipv6(netns, err) < 0)
+		if (n.addr.family == AF_INET6 && netns_run(netns, enable_ipv6, NULL, err) < 0)
 			return -1;
 		r.dst.addr.family = n.addr.family;
 		rtnl_queue_addr(pod, l.index, &n, true, false);
@@ -286,50 +262,25 @@ configure_pod(struct nl *pod, const json_t *request, int netns, struct err *err)
 	return nl_talk(pod, NULL, NULL) < 0 ? nl_error(pod, err, "give the pod its addresses") : 0;
 }
 
-static bool
-is_up(struct nl *nl, const char *name, bool is_port)
-{
-	struct err ignored = {0};
-	struct rtnl_link l;
-
-	return rtnl_link_get(nl, name, &l, &ignored) > 0 && l.operstate == RTNL_OPER_UP &&
-	       (!is_port || l.port_state == BR_STATE_FORWARDING);
-}
-
-/* IPv6 addresses too are not there before a work queue has been at them. */
-static bool
-answers(struct nl *pod, const json_t *request)
+static void
+settle(struct nl *host, struct nl *pod, const json_t *request)
 {
 	const json_t *addrs = json_object_get(request, "addrs");
-	struct ipnet n;
+	struct ipaddr list[NET_IPS_MAX];
+	size_t n = 0;
+	struct ipnet net;
 
-	for (size_t i = 0; i < json_array_size(addrs); i++)
-		if (ipnet_parse(json_string_value(json_array_get(addrs, i)), &n) &&
-		    n.addr.family == AF_INET6 && !rtnl_answers_for(pod, &n.addr))
-			return false;
-	return true;
-}
-
-/* The kernel notices from a work queue that a link has a carrier; before that it drops packets, and
- * a pod's first connection would wait for TCP's second attempt. (RTM_GETLINK of newer kernels
- * brings it forward.) A busy machine needs some milliseconds; at the end of patience the pod is
- * left to it. */
-static void
-await_links(struct nl *host, struct nl *pod, const json_t *request)
-{
-	for (int i = 0; i < LINK_TRIES; i++) {
-		if (is_up(host, text_of(request, "link"), true) &&
-		    is_up(host, text_of(request, "bridge"), false) && is_up(pod, "eth0", false) &&
-		    answers(pod, request))
-			return;
-		usleep(LINK_PAUSE_US);
-	}
+	for (size_t i = 0; i < MIN(json_array_size(addrs), NET_IPS_MAX); i++)
+		if (ipnet_parse(json_string_value(json_array_get(addrs, i)), &net))
+			list[n++] = net.addr;
+	settle_links(
+	    host, text_of(request, "link"), text_of(request, "bridge"), pod, "eth0", list, n);
 }
 
 int
 job_bridge_attach(json_t *request, json_t **ret_reply, struct err *err)
 {
-	cleanup_close int netns = open_netns(text_of(request, "netns"), err);
+	cleanup_close int netns = netns_open(text_of(request, "netns"), NULL, err);
 	struct nl host, pod;
 	int ret;
 
@@ -342,7 +293,7 @@ job_bridge_attach(json_t *request, json_t **ret_reply, struct err *err)
 	if (ret == 0) {
 		ret = configure_pod(&pod, request, netns, err);
 		if (ret == 0)
-			await_links(&host, &pod, request);
+			settle(&host, &pod, request);
 		nl_close(&pod);
 	}
 	nl_close(&host);

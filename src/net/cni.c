@@ -5,38 +5,21 @@
  * whatever happens in between, it is known which networks a pod may be on, and which pods are ours
  * where another runtime uses the same networks.
  */
-#include "net/cni.h"
-
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/fd.h"
-#include "base/log.h"
 #include "base/str.h"
 #include "base/xalloc.h"
-#include "net/cni_cache.h"
 #include "net/cni_caps.h"
 #include "net/cni_conf.h"
+#include "net/cni_internal.h"
 #include "net/cni_result.h"
-#include "net/cni_set.h"
-#include "net/internal.h"
 
-enum { PLUGIN_TIMEOUT_MS = 60000, NETWORKS_MAX = 64, INTENT_MAX = 16 << 20 };
-
-struct cni {
-	struct cni_walk_spec base;
-	char *bin_dirs[NET_CNI_BIN_DIRS];
-	char *cache_dir, *intent_dir;
-	json_t *ip_ranges;
-	struct cni_set **sets; /* the default first */
-	size_t n_sets;
-};
+enum { PLUGIN_TIMEOUT_MS = 60000, NETWORKS_MAX = 64 };
 
 /* ---- opening -------------------------------------------------------------------------------- */
 
@@ -72,7 +55,7 @@ open_set(struct cni *cni, const char *handler, const char *dir, int max, struct 
 	if (dir[0] != '/')
 		return err_set(err, ERR_INVALID_ARGUMENT, "directory '%s' is not absolute", dir);
 	cni->sets[cni->n_sets] = xcalloc(1, sizeof(struct cni_set));
-	cni_set_open(cni->sets[cni->n_sets++], handler, dir, max, &cni->base);
+	cni_set_open(cni->sets[cni->n_sets++], handler, dir, max, cni->native, &cni->base);
 	return 0;
 }
 
@@ -111,7 +94,8 @@ cni_open(struct net *net, const struct net_config *config, struct err *err)
 	cni->base.cache_dir = cni->cache_dir;
 	cni->base.timeout_ms =
 	    config->plugin_timeout_ms > 0 ? config->plugin_timeout_ms : PLUGIN_TIMEOUT_MS;
-	cni->base.native = config->cni_native ? net->agent : NULL;
+	cni->base.agent = net->agent;
+	cni->native = config->cni_native;
 	return net->mode == NET_CNI ? open_sets(cni, config, err) : 0;
 }
 
@@ -167,114 +151,7 @@ cni_info(struct cni *cni, json_t *out)
 	for (size_t i = 0; i < cni->n_sets; i++)
 		json_array_append_new(sets, cni_set_info(cni->sets[i]));
 	json_object_set_new(out, "cni", sets);
-	json_object_set_new(out, "native", json_boolean(cni->base.native != NULL));
-}
-
-/* ---- records -------------------------------------------------------------------------------- */
-
-static char *
-intent_path(const struct cni *cni, const char *pod_id)
-{
-	return xasprintf("%s/%s", cni->intent_dir, pod_id);
-}
-
-static int
-write_intent(const struct cni *cni, const char *pod_id, const json_t *record, struct err *err)
-{
-	cleanup_free char *path = intent_path(cni, pod_id),
-	                  *text = json_dumps(record, JSON_COMPACT);
-
-	return fd_write_file(AT_FDCWD, path, text, strlen(text), 0600, false, err);
-}
-
-/* What a record must be for the walk to be safe with it: the names in it become parts of paths. */
-static bool
-record_valid(const json_t *record)
-{
-	const json_t *list = json_object_get(record, "attachments"), *a, *conf;
-	size_t i, k;
-
-	if (!json_is_array(list) || !json_is_array(json_object_get(record, "args")))
-		return false;
-	json_array_foreach (list, i, a) {
-		const json_t *network = json_object_get(a, "network");
-
-		if (!cni_name_valid(cni_str(network, "name")) ||
-		    !cni_version_valid(cni_str(network, "cniVersion")) ||
-		    !cni_ifname_valid(cni_str(a, "ifname")) ||
-		    !json_is_array(json_object_get(network, "plugins")))
-			return false;
-		json_array_foreach (json_object_get(network, "plugins"), k, conf)
-			if (!cni_type_valid(cni_str(conf, "type")))
-				return false;
-	}
-	json_array_foreach (json_object_get(record, "args"), i, a)
-		if (!json_is_string(json_array_get(a, 0)) || !json_is_string(json_array_get(a, 1)))
-			return false;
-	return true;
-}
-
-static json_t *
-check_record(json_t *record)
-{
-	if (record_valid(record))
-		return record;
-	json_decref(record);
-	return NULL;
-}
-
-static json_t *
-read_intent(const struct cni *cni, const char *pod_id)
-{
-	cleanup_free char *path = intent_path(cni, pod_id);
-	cleanup_buf struct buf text = BUF_INIT;
-	struct err ignored = {0};
-
-	if (access(path, F_OK) < 0 ||
-	    fd_read_file(AT_FDCWD, path, INTENT_MAX, &text, &ignored) < 0 || text.len == 0)
-		return NULL;
-	return check_record(json_loadb(text.data, text.len, 0, NULL));
-}
-
-bool
-cni_maps_ports(const json_t *record)
-{
-	const json_t *attachments = json_object_get(record, "attachments"), *a, *conf;
-	size_t i, k;
-
-	json_array_foreach (attachments, i, a)
-		json_array_foreach (
-		    json_object_get(json_object_get(a, "network"), "plugins"), k, conf)
-			if (json_is_true(json_object_get(
-			        json_object_get(conf, "capabilities"), "portMappings")))
-				return true;
-	return false;
-}
-
-/* "" when the namespace is gone: a path that is no namespace any more would confuse plugins. */
-static const char *
-netns_of(const struct net_pod *pod)
-{
-	struct statfs fs;
-
-	if (str_empty(pod->netns_path) || statfs(pod->netns_path, &fs) < 0 ||
-	    fs.f_type != NSFS_MAGIC)
-		return "";
-	return pod->netns_path;
-}
-
-static struct cni_walk *
-new_walk(const struct cni *cni, enum cni_command command, const struct net_pod *pod,
-    const json_t *record)
-{
-	struct cni_walk_spec spec = cni->base;
-
-	spec.command = command;
-	spec.attachments = json_object_get(record, "attachments");
-	spec.args = json_object_get(record, "args");
-	spec.container_id = pod->id;
-	spec.netns = netns_of(pod);
-	return cni_walk_new(&spec);
+	json_object_set_new(out, "native", json_boolean(cni->native));
 }
 
 /* ---- attach --------------------------------------------------------------------------------- */
@@ -293,9 +170,9 @@ make_record(struct cni *cni, const struct cni_set *set, const struct net_pod *po
 	attachments = json_array();
 	json_array_foreach (set->networks, i, network)
 		if (i < NETWORKS_MAX)
-			json_array_append_new(
-			    attachments, json_pack("{s:O,s:o,s:O}", "network", network, "ifname",
-			                     json_sprintf("eth%zu", i), "caps", caps));
+			json_array_append_new(attachments,
+			    json_pack("{s:O,s:o,s:O,s:b}", "network", network, "ifname",
+			        json_sprintf("eth%zu", i), "caps", caps, "native", cni->native));
 	json_decref(caps);
 	return json_pack("{s:i,s:s,s:o,s:o,s:o}", "version", 1, "kind", "cni", "pod",
 	    json_sprintf("%s/%s", STR_OR_EMPTY(pod->ns), STR_OR_EMPTY(pod->name)), "args", args,
@@ -314,7 +191,7 @@ begin_attach(
 		return -1;
 	if (!cni_name_valid(pod->id))
 		return err_set(err, ERR_INVALID_ARGUMENT, "pod id '%.64s' is no name", pod->id);
-	if (*netns_of(pod) == '\0')
+	if (*cni_pod_netns(pod) == '\0')
 		return err_set(err, ERR_INVALID_ARGUMENT, "%s is no network namespace",
 		    STR_OR_EMPTY(pod->netns_path));
 	t = task_new(c, TASK_ATTACH, net, op);
@@ -328,9 +205,9 @@ begin_attach(
 	t->lease->closing = false;
 	t->lease->plugin_ports = cni_maps_ports(t->record);
 	if (lease_set_ports(&net->leases, t->lease, pod->ports, pod->n_ports, err) < 0 ||
-	    write_intent(net->cni, pod->id, t->record, err) < 0)
+	    cni_intent_write(net->cni, pod->id, t->record, err) < 0)
 		return -1;
-	t->walk = new_walk(net->cni, CNI_ADD, pod, t->record);
+	t->walk = cni_pod_walk(net->cni, CNI_ADD, pod, t->record);
 	return 0;
 }
 
@@ -406,8 +283,29 @@ find_record(const struct cni *cni, const char *pod_id, const char *json)
 	json_t *record = json != NULL ? json_loads(json, 0, NULL) : NULL;
 
 	if (record != NULL)
-		record = check_record(record);
-	return record != NULL ? record : read_intent(cni, pod_id);
+		record = cni_record_check(record);
+	return record != NULL ? record : cni_intent_read(cni, pod_id);
+}
+
+/* Where ADD never came to an end, its configuration may be the reason, and one that was mended
+ * since is the better one for DEL. */
+static void
+renew_networks(const struct cni *cni, const struct net_pod *pod, json_t *record)
+{
+	const struct cni_set *set =
+	    cni->n_sets > 0 ? set_of((struct cni *)cni, pod->handler) : NULL;
+	json_t *a, *network;
+	size_t i, k;
+
+	json_array_foreach (json_object_get(record, "attachments"), i, a) {
+		const char *name = cni_str(json_object_get(a, "network"), "name");
+
+		if (set == NULL || json_object_get(a, "result") != NULL)
+			continue;
+		json_array_foreach (set->networks, k, network)
+			if (strcmp(cni_str(network, "name"), name) == 0)
+				json_object_set(a, "network", network);
+	}
 }
 
 static int
@@ -422,8 +320,10 @@ begin_detach(struct net_call *c, struct net *net, const struct net_pod *pod, con
 	t = task_new(c, TASK_DETACH, net, op);
 	t->state = TASK_ANSWERED;
 	t->record = find_record(net->cni, pod->id, json);
-	if (t->record != NULL)
-		t->walk = new_walk(net->cni, CNI_DEL, pod, t->record);
+	if (t->record != NULL) {
+		renew_networks(net->cni, pod, t->record);
+		t->walk = cni_pod_walk(net->cni, CNI_DEL, pod, t->record);
+	}
 	if (lease == NULL || lease->n_ports == 0 || lease->plugin_ports)
 		return 0;
 	lease->closing = true;
@@ -452,7 +352,7 @@ cni_detach(struct net_call *c, struct net *net, const struct net_pod *pod, const
 		return ret;
 	task_free(c);
 	if (ret == OP_NEXT) {
-		cleanup_free char *path = intent_path(net->cni, pod->id);
+		cleanup_free char *path = cni_intent_path(net->cni, pod->id);
 
 		if (unlink(path) < 0 && errno != ENOENT) {
 			err_errno(err, "remove %s", path);
@@ -480,147 +380,10 @@ cni_check(struct net_call *c, struct net *net, const struct net_pod *pod, const 
 			err_set(err, ERR_NOT_FOUND, "pod %s is on no network", pod->id);
 			return OP_FAIL;
 		}
-		t->walk = new_walk(net->cni, CNI_CHECK, pod, t->record);
+		t->walk = cni_pod_walk(net->cni, CNI_CHECK, pod, t->record);
 	}
 	ret = cni_walk_step(t->walk, op, err);
 	if (ret != OP_AGAIN)
 		task_free(c);
 	return ret;
-}
-
-/* ---- garbage -------------------------------------------------------------------------------- */
-
-static bool
-is_live(const char *pod_id, const char *const *live, size_t n)
-{
-	for (size_t i = 0; i < n; i++)
-		if (strcmp(pod_id, live[i]) == 0)
-			return true;
-	return false;
-}
-
-/* Pods that we began to attach and that nobody knows any more. */
-static json_t *
-list_orphans(const struct cni *cni, const char *const *live, size_t n)
-{
-	json_t *orphans = json_array();
-	DIR *d = opendir(cni->intent_dir);
-	struct dirent *e;
-
-	while (d != NULL && (e = readdir(d)) != NULL)
-		if (cni_name_valid(e->d_name) && !is_live(e->d_name, live, n))
-			json_array_append_new(orphans, json_string(e->d_name));
-	if (d != NULL)
-		closedir(d);
-	return orphans;
-}
-
-/* Everything that is attached to this network: by what the cache says, of whichever runtime, and by
- * our own notes. */
-static json_t *
-list_attached(const struct cni *cni, const char *network, const char *const *live, size_t n)
-{
-	json_t *list = cni_cache_list(cni->cache_dir, network), *a;
-	size_t i, k;
-
-	for (size_t p = 0; p < n; p++) {
-		json_t *record = cni_name_valid(live[p]) ? read_intent(cni, live[p]) : NULL, *one;
-
-		json_array_foreach (json_object_get(record, "attachments"), i, a) {
-			if (strcmp(cni_str(json_object_get(a, "network"), "name"), network) != 0)
-				continue;
-			one = json_pack("{s:s,s:O}", "containerID", live[p], "ifname",
-			    json_object_get(a, "ifname"));
-			for (k = 0; k < json_array_size(list); k++)
-				if (json_equal(json_array_get(list, k), one))
-					break;
-			if (k == json_array_size(list))
-				json_array_append(list, one);
-			json_decref(one);
-		}
-		json_decref(record);
-	}
-	return list;
-}
-
-/* The next step of the collection: a leftover pod's DEL, then GC of each network, then our rules.
- */
-static bool
-next_walk(struct net_task *t, struct cni *cni, const char *const *live, size_t n)
-{
-	struct cni_walk_spec spec = cni->base;
-	size_t n_orphans = json_array_size(t->orphans), at = t->at++;
-	json_t *network;
-
-	if (at < n_orphans) {
-		struct net_pod pod = {.id = json_string_value(json_array_get(t->orphans, at))};
-
-		json_decref(t->record);
-		t->record = read_intent(cni, pod.id);
-		if (t->record != NULL)
-			t->walk = new_walk(cni, CNI_DEL, &pod, t->record);
-		return true;
-	}
-	network = cni->n_sets > 0 ? json_array_get(cni->sets[0]->networks, at - n_orphans) : NULL;
-	if (network == NULL)
-		return false;
-	spec.command = CNI_GC;
-	spec.attachments = json_pack("[{s:O}]", "network", network);
-	spec.live = list_attached(cni, cni_str(network, "name"), live, n);
-	t->walk = cni_walk_new(&spec);
-	json_decref(spec.attachments);
-	json_decref((json_t *)spec.live);
-	return true;
-}
-
-/* A plugin that fails here must not keep the daemon from starting: the note stays, the next start
- * tries again. */
-static void
-end_walk(struct net_task *t, struct net *net, enum op_ret ret, struct err *err)
-{
-	size_t at = t->at - 1;
-
-	cni_walk_free(take_ptr(t->walk));
-	if (ret == OP_FAIL) {
-		log_warn("network: leftovers: %s", err->msg);
-		*err = (struct err){0};
-	} else if (at < json_array_size(t->orphans)) {
-		cleanup_free char *path =
-		    intent_path(net->cni, json_string_value(json_array_get(t->orphans, at)));
-
-		unlink(path);
-	}
-}
-
-enum op_ret
-cni_gc(struct net_call *c, struct net *net, const char *const *live, size_t n, struct op *op,
-    struct err *err)
-{
-	struct net_task *t = task_resumed(c, TASK_GC);
-
-	if (t == NULL) {
-		t = task_new(c, TASK_GC, net, op);
-		t->state = TASK_ANSWERED;
-		t->orphans = list_orphans(net->cni, live, n);
-		leases_keep(&net->leases, live, n);
-		net->recovered = true;
-	}
-	while (!t->rules_done) {
-		enum op_ret ret = OP_NEXT;
-
-		if (t->walk != NULL) {
-			ret = cni_walk_step(t->walk, op, err);
-			if (ret == OP_AGAIN)
-				return ret;
-			end_walk(t, net, ret, err);
-		} else if (!next_walk(t, net->cni, live, n)) {
-			cleanup_free char *rules = net_rules_text(net);
-
-			t->rules_done = true;
-			task_submit_take(t, json_pack("{s:s,s:s}", "job", "nft", "nft", rules));
-			return OP_AGAIN;
-		}
-	}
-	task_free(c);
-	return OP_NEXT;
 }

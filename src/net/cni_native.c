@@ -8,9 +8,11 @@
 
 #include "base/macros.h"
 #include "net/cni_conf.h"
+#include "net/cni_result.h"
 #include "net/native.h"
 
-static const struct native_plugin *const plugins[] = {&native_loopback};
+static const struct native_plugin *const plugins[] = {
+    &native_bridge, &native_hostlocal, &native_loopback, &native_portmap};
 
 static const struct native_plugin *
 find(const char *type)
@@ -55,6 +57,27 @@ cni_native_has(const char *type, const json_t *conf)
 	return p->knows == NULL || p->knows(conf);
 }
 
+int
+native_prev_result(const struct native_call *c, json_t **ret, struct err *err)
+{
+	const json_t *prev = json_object_get(c->conf, "prevResult");
+
+	*ret = NULL;
+	if (prev == NULL)
+		return 0;
+	*ret = cni_result_import(prev, err);
+	return *ret != NULL ? 0 : err_wrap(err, "prevResult");
+}
+
+int
+native_export_take(
+    const struct native_call *c, json_t *result_take, json_t **ret_result, struct err *err)
+{
+	*ret_result = cni_result_export(result_take, cni_str(c->conf, "cniVersion"), err);
+	json_decref(result_take);
+	return *ret_result != NULL ? 0 : -1;
+}
+
 json_t *
 cni_native_request(const char *type, json_t *conf, const struct cni_params *params)
 {
@@ -96,6 +119,6 @@ job_cni_native(json_t *request, json_t **ret_reply, struct err *err)
 	else
 		ret = 0; /* STATUS: what runs in this process is there */
 	return ret < 0 && err->code != ERR_UNIMPLEMENTED
-	           ? err_wrap(err, "native plugin %s %s", type, command)
+	           ? err_wrap(err, "plugin %s %s", type, command)
 	           : ret;
 }

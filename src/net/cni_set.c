@@ -34,7 +34,7 @@ probe_list(const struct cni_set *s)
 		json_t *plugins = json_array(), *copy = json_copy(network);
 
 		json_array_foreach (json_object_get(network, "plugins"), k, conf)
-			if (s->base.native == NULL || !cni_native_has(cni_str(conf, "type"), conf))
+			if (!s->native || !cni_native_has(cni_str(conf, "type"), conf))
 				json_array_append(plugins, conf);
 		json_object_set_new(copy, "plugins", plugins);
 		json_array_append_new(list, json_pack("{s:o}", "network", copy));
@@ -52,7 +52,6 @@ walk_with(struct cni_set *s, enum cni_command command, struct op *op, struct err
 
 		spec.command = command;
 		spec.timeout_ms = MIN(spec.timeout_ms, PROBE_TIMEOUT_MS);
-		spec.native = NULL;
 		spec.attachments = probe_list(s);
 		s->walk = cni_walk_new(&spec);
 		json_decref(spec.attachments);
@@ -195,12 +194,13 @@ cni_set_refresh(struct cni_set *s)
 }
 
 void
-cni_set_open(struct cni_set *s, const char *handler, const char *dir, int max_networks,
+cni_set_open(struct cni_set *s, const char *handler, const char *dir, int max_networks, bool native,
     const struct cni_walk_spec *base)
 {
 	s->handler = xstrdup(handler);
 	s->dir = xstrdup(dir);
 	s->max_networks = max_networks == 0 ? 1 : max_networks;
+	s->native = native;
 	s->base = *base;
 	cni_watch_start(&s->watch, dir, on_change);
 	load(s);

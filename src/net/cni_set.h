@@ -17,6 +17,7 @@ struct cni_set {
 	char *handler; /* "" for the default */
 	char *dir;
 	int max_networks;          /* -1: all */
+	bool native;               /* run the plugins that we have ourselves */
 	struct cni_walk_spec base; /* directories, timeout, agent: for walks */
 	json_t *networks;          /* those in use, the first max_networks */
 	json_t *faults;            /* array of {file, fault} */
@@ -31,7 +32,7 @@ struct cni_set {
 };
 
 void cni_set_open(struct cni_set *s, const char *handler, const char *dir, int max_networks,
-    const struct cni_walk_spec *base);
+    bool native, const struct cni_walk_spec *base);
 
 /* The set is freed, now or when its plugins' call has ended. s came from xcalloc. */
 void cni_set_close_take(struct cni_set *s);

@@ -313,8 +313,8 @@ start_native(struct cni_walk *w, json_t *conf)
 {
 	struct cni_params params = make_params(w);
 
-	agent_submit_take(w->spec.native, &w->job,
-	    cni_native_request(plugin_type(w), conf, &params), on_native_done);
+	agent_submit_take(w->spec.agent, &w->job, cni_native_request(plugin_type(w), conf, &params),
+	    on_native_done);
 }
 
 static int
@@ -328,7 +328,8 @@ start_call(struct cni_walk *w, struct err *err)
 	trace(TRACE_NET, "%s %s of network %s for %.13s", plugin_type(w),
 	    command_names[w->spec.command], cni_str(network_of(attachment(w)), "name"),
 	    w->container_id != NULL ? w->container_id : "-");
-	if (w->spec.native != NULL && cni_native_has(plugin_type(w), conf))
+	if (json_is_true(json_object_get(attachment(w), "native")) &&
+	    cni_native_has(plugin_type(w), conf))
 		start_native(w, conf);
 	else
 		ret = start_exec(w, conf, err);

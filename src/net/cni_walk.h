@@ -29,7 +29,7 @@ struct cni_walk_spec {
 	size_t n_bin_dirs;
 	const char *cache_dir;
 	int64_t timeout_ms;
-	struct agent *native; /* runs the plugins that we have ourselves; NULL: none */
+	struct agent *agent; /* runs the native plugins */
 };
 
 struct cni_walk;

@@ -27,7 +27,7 @@ struct native_plugin {
 	int (*gc)(const struct native_call *c, struct err *err); /* may be NULL */
 };
 
-extern const struct native_plugin native_loopback;
+extern const struct native_plugin native_loopback, native_bridge, native_hostlocal, native_portmap;
 
 /* The member prevResult in the form of 1.1.0; *ret is NULL when there is none. */
 int native_prev_result(const struct native_call *c, json_t **ret, struct err *err);
@@ -35,8 +35,5 @@ int native_prev_result(const struct native_call *c, json_t **ret, struct err *er
 /* The result in the form of the configuration's version; consumes it. */
 int native_export_take(
     const struct native_call *c, json_t *result_take, json_t **ret_result, struct err *err);
-
-/* Open the pod's namespace. -1 with *ret_gone true: the file is not there. */
-int native_open_netns(const char *path, bool *ret_gone, struct err *err);
 
 #endif

@@ -4,52 +4,12 @@
  */
 #include "net/native.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/magic.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "net/cni_conf.h"
 #include "net/cni_result.h"
+#include "net/netns.h"
 #include "net/rtnl.h"
-
-int
-native_prev_result(const struct native_call *c, json_t **ret, struct err *err)
-{
-	const json_t *prev = json_object_get(c->conf, "prevResult");
-
-	*ret = NULL;
-	if (prev == NULL)
-		return 0;
-	*ret = cni_result_import(prev, err);
-	return *ret != NULL ? 0 : err_wrap(err, "prevResult");
-}
-
-int
-native_export_take(
-    const struct native_call *c, json_t *result_take, json_t **ret_result, struct err *err)
-{
-	*ret_result = cni_result_export(result_take, cni_str(c->conf, "cniVersion"), err);
-	json_decref(result_take);
-	return *ret_result != NULL ? 0 : -1;
-}
-
-int
-native_open_netns(const char *path, bool *ret_gone, struct err *err)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	struct statfs fs;
-
-	*ret_gone = fd < 0 && (errno == ENOENT || *path == '\0');
-	if (fd < 0)
-		return err_errno(err, "open network namespace %s", path);
-	if (fstatfs(fd, &fs) == 0 && fs.f_type == NSFS_MAGIC)
-		return fd;
-	close(fd);
-	*ret_gone = true;
-	return err_set(err, ERR_INVALID_ARGUMENT, "%s is no network namespace", path);
-}
 
 static bool
 add_address(const struct rtnl_addr *a, void *arg)
@@ -82,12 +42,11 @@ loopback_add(const struct native_call *c, json_t **ret_result, struct err *err)
 {
 	json_t *result;
 	struct nl nl;
-	bool gone;
 	int netns, ret;
 
 	if (native_prev_result(c, &result, err) < 0)
 		return -1;
-	netns = native_open_netns(c->netns, &gone, err);
+	netns = netns_open(c->netns, NULL, err);
 	if (netns < 0 || nl_open(&nl, NETLINK_ROUTE, netns, err) < 0) {
 		json_decref(result);
 		if (netns >= 0)
@@ -125,8 +84,7 @@ loopback_check(const struct native_call *c, struct err *err)
 {
 	struct rtnl_link lo = {0};
 	struct nl nl;
-	bool gone;
-	int netns = native_open_netns(c->netns, &gone, err), ret;
+	int netns = netns_open(c->netns, NULL, err), ret;
 
 	if (netns < 0)
 		return -1;

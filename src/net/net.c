@@ -22,6 +22,7 @@ static const struct agent_method methods[] = {
     {"bridge-attach", job_bridge_attach, NULL              },
     {"bridge-detach", NULL,              jobs_bridge_detach},
     {"bridge-gc",     job_bridge_gc,     NULL              },
+    {"cni",           job_cni_native,    NULL              },
     {"nft",           job_nft,           NULL              },
     {NULL,            NULL,              NULL              },
 };

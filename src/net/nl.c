@@ -6,16 +6,13 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/netlink.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include "base/fd.h"
+#include "net/netns.h"
 
 static int
 open_socket(struct nl *nl, int bus)
@@ -35,26 +32,26 @@ open_socket(struct nl *nl, int bus)
 	return 0;
 }
 
+struct opening {
+	struct nl *nl;
+	int bus;
+};
+
+static int
+open_here(void *arg, struct err *err)
+{
+	struct opening *o = arg;
+
+	return open_socket(o->nl, o->bus) < 0 ? err_errno(err, "open a netlink socket") : 0;
+}
+
 int
 nl_open(struct nl *nl, int bus, int netns_fd, struct err *err)
 {
-	cleanup_close int own = -1;
-	int ret, saved;
+	struct opening o = {nl, bus};
 
 	*nl = (struct nl){.seq = 1};
-	if (netns_fd < 0)
-		return open_socket(nl, bus) < 0 ? err_errno(err, "open a netlink socket") : 0;
-	own = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	if (own < 0)
-		return err_errno(err, "open /proc/self/ns/net");
-	if (setns(netns_fd, CLONE_NEWNET) < 0)
-		return err_errno(err, "enter the pod's network namespace");
-	ret = open_socket(nl, bus);
-	saved = errno;
-	if (setns(own, CLONE_NEWNET) < 0)
-		abort(); /* nothing that this process does now would be where it belongs */
-	errno = saved;
-	return ret < 0 ? err_errno(err, "open a netlink socket in the pod") : 0;
+	return netns_fd < 0 ? open_here(&o, err) : netns_run(netns_fd, open_here, &o, err);
 }
 
 void

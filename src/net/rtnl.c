@@ -4,6 +4,7 @@
  */
 #include "net/rtnl.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <linux/if_addr.h>
 #include <linux/if_link.h>
@@ -12,6 +13,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/id.h"
 #include "base/macros.h"
 
 static void
@@ -297,26 +299,6 @@ rtnl_route_to(struct nl *nl, const struct ipaddr *a, int *ret_index, struct err 
 	return 0;
 }
 
-int
-rtnl_bridge_add(struct nl *nl, const char *name, const uint8_t mac[static MAC_SIZE], unsigned mtu,
-    struct err *err)
-{
-	struct nlmsghdr *h;
-	struct nlattr *info;
-	struct ifinfomsg *i;
-
-	h = nl_message(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(*i), &i);
-	i->ifi_flags = i->ifi_change = IFF_UP;
-	mnl_attr_put_strz(h, IFLA_IFNAME, name);
-	mnl_attr_put(h, IFLA_ADDRESS, MAC_SIZE, mac);
-	if (mtu > 0)
-		mnl_attr_put_u32(h, IFLA_MTU, mtu);
-	info = mnl_attr_nest_start(h, IFLA_LINKINFO);
-	mnl_attr_put_strz(h, IFLA_INFO_KIND, "bridge");
-	mnl_attr_nest_end(h, info);
-	return nl_talk(nl, NULL, NULL) < 0 ? nl_error(nl, err, "create bridge %s", name) : 0;
-}
-
 static void
 put_link_attrs(struct nlmsghdr *h, const char *name, unsigned mtu, const uint8_t *mac)
 {
@@ -325,6 +307,22 @@ put_link_attrs(struct nlmsghdr *h, const char *name, unsigned mtu, const uint8_t
 		mnl_attr_put_u32(h, IFLA_MTU, mtu);
 	if (mac != NULL)
 		mnl_attr_put(h, IFLA_ADDRESS, MAC_SIZE, mac);
+}
+
+int
+rtnl_bridge_add(struct nl *nl, const char *name, const uint8_t *mac, unsigned mtu, struct err *err)
+{
+	struct nlmsghdr *h;
+	struct nlattr *info;
+	struct ifinfomsg *i;
+
+	h = nl_message(nl, RTM_NEWLINK, NLM_F_CREATE | NLM_F_EXCL, sizeof(*i), &i);
+	i->ifi_flags = i->ifi_change = IFF_UP;
+	put_link_attrs(h, name, mtu, mac);
+	info = mnl_attr_nest_start(h, IFLA_LINKINFO);
+	mnl_attr_put_strz(h, IFLA_INFO_KIND, "bridge");
+	mnl_attr_nest_end(h, info);
+	return nl_talk(nl, NULL, NULL) < 0 ? nl_error(nl, err, "create bridge %s", name) : 0;
 }
 
 int
@@ -424,10 +422,82 @@ rtnl_queue_hairpin(struct nl *nl, const char *port)
 }
 
 int
+rtnl_link_set_flags(struct nl *nl, int index, unsigned flags, unsigned mask, struct err *err)
+{
+	struct ifinfomsg *i;
+
+	nl_message(nl, RTM_NEWLINK, 0, sizeof(*i), &i);
+	i->ifi_index = index;
+	i->ifi_flags = flags;
+	i->ifi_change = mask;
+	return nl_talk(nl, NULL, NULL) < 0 ? nl_error(nl, err, "set flags of link number %d", index)
+	                                   : 0;
+}
+
+int
 rtnl_link_up(struct nl *nl, int index, struct err *err)
 {
-	rtnl_queue_up(nl, index);
-	return nl_talk(nl, NULL, NULL) < 0 ? nl_error(nl, err, "set link number %d up", index) : 0;
+	return rtnl_link_set_flags(nl, index, IFF_UP, IFF_UP, err);
+}
+
+int
+rtnl_link_set_mac(struct nl *nl, int index, const uint8_t mac[static MAC_SIZE], struct err *err)
+{
+	struct nlmsghdr *h;
+	struct ifinfomsg *i;
+
+	h = nl_message(nl, RTM_NEWLINK, 0, sizeof(*i), &i);
+	i->ifi_index = index;
+	mnl_attr_put(h, IFLA_ADDRESS, MAC_SIZE, mac);
+	return nl_talk(nl, NULL, NULL) < 0
+	           ? nl_error(nl, err, "set the hardware address of link number %d", index)
+	           : 0;
+}
+
+int
+rtnl_addr_del(struct nl *nl, int index, const struct ipnet *addr, struct err *err)
+{
+	char text[IPNET_SIZE];
+	struct nlmsghdr *h;
+	struct ifaddrmsg *i;
+
+	h = nl_message(nl, RTM_DELADDR, 0, sizeof(*i), &i);
+	i->ifa_family = (uint8_t)addr->addr.family;
+	i->ifa_prefixlen = (uint8_t)addr->prefix;
+	i->ifa_index = (unsigned)index;
+	mnl_attr_put(h, IFA_LOCAL, ipaddr_len(&addr->addr), addr->addr.b);
+	if (nl_talk(nl, NULL, NULL) < 0 && errno != EADDRNOTAVAIL)
+		return nl_error(nl, err, "remove address %s", ipnet_format(addr, text));
+	return 0;
+}
+
+bool
+mac_parse(const char *s, uint8_t ret[static MAC_SIZE])
+{
+	uint8_t mac[MAC_SIZE];
+	char digits[2 * MAC_SIZE + 1];
+
+	if (strlen(s) != MAC_TEXT - 1)
+		return false;
+	for (size_t i = 0; i < MAC_SIZE; i++) {
+		if (i > 0 && s[3 * i - 1] != ':')
+			return false;
+		digits[2 * i] = (char)tolower((unsigned char)s[3 * i]);
+		digits[2 * i + 1] = (char)tolower((unsigned char)s[3 * i + 1]);
+	}
+	digits[2 * MAC_SIZE] = '\0';
+	if (hex_decode(digits, mac, MAC_SIZE) < 0)
+		return false;
+	memcpy(ret, mac, MAC_SIZE);
+	return true;
+}
+
+const char *
+mac_format(const uint8_t mac[static MAC_SIZE], char out[static MAC_TEXT])
+{
+	snprintf(out, MAC_TEXT, "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3],
+	    mac[4], mac[5]);
+	return out;
 }
 
 void

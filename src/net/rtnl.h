@@ -16,6 +16,7 @@
 
 enum {
 	MAC_SIZE = 6,
+	MAC_TEXT = 18,
 	RTNL_OPER_UP = 6 /* IF_OPER_UP of linux/if.h, which net/if.h excludes */
 };
 
@@ -74,8 +75,9 @@ bool rtnl_answers_for(struct nl *nl, const struct ipaddr *a);
 int rtnl_route_to(struct nl *nl, const struct ipaddr *a, int *ret_index, struct err *err);
 
 /* -1 with errno EEXIST kept when the name is taken. */
-int rtnl_bridge_add(struct nl *nl, const char *name, const uint8_t mac[static MAC_SIZE],
-    unsigned mtu, struct err *err);
+/* mac NULL, mtu 0: the kernel's. */
+int rtnl_bridge_add(
+    struct nl *nl, const char *name, const uint8_t *mac, unsigned mtu, struct err *err);
 int rtnl_veth_add(struct nl *nl, const struct rtnl_veth *v, struct err *err);
 
 /* A missing link is fine. */
@@ -83,6 +85,13 @@ int rtnl_link_del(struct nl *nl, const char *name, struct err *err);
 /* Delete many together, which takes hardly longer than one. */
 int rtnl_links_del(struct nl *nl, const char *const *names, size_t n, struct err *err);
 int rtnl_link_up(struct nl *nl, int index, struct err *err);
+int rtnl_link_set_flags(struct nl *nl, int index, unsigned flags, unsigned mask, struct err *err);
+int rtnl_link_set_mac(
+    struct nl *nl, int index, const uint8_t mac[static MAC_SIZE], struct err *err);
+int rtnl_addr_del(struct nl *nl, int index, const struct ipnet *addr, struct err *err);
+
+bool mac_parse(const char *s, uint8_t ret[static MAC_SIZE]); /* "0a:58:0a:01:00:05" */
+const char *mac_format(const uint8_t mac[static MAC_SIZE], char out[static MAC_TEXT]);
 
 void rtnl_queue_up(struct nl *nl, int index);
 /* Let a bridge send a packet out of the port it came in by: a pod that calls its own host port. */
