@@ -24,8 +24,8 @@ on_done(struct stop_op *s)
 {
 	struct grpc_call *call = s->owner;
 
-	/* NOT_FOUND: it was removed while this call waited. */
-	if (s->op.err.code != ERR_NONE && s->op.err.code != ERR_NOT_FOUND)
+	/* ABORTED: it was removed while this call waited. */
+	if (s->op.err.code != ERR_NONE && s->op.err.code != ERR_ABORTED)
 		grpc_fail(call, &s->op.err);
 	else
 		reply(call);

@@ -20,8 +20,8 @@ on_done(struct pod_op *o)
 {
 	struct grpc_call *call = o->owner;
 
-	/* NOT_FOUND: another call removed it while this one waited for its turn. */
-	if (o->op.err.code != ERR_NONE && o->op.err.code != ERR_NOT_FOUND)
+	/* ABORTED: another call removed it while this one waited for its turn. */
+	if (o->op.err.code != ERR_NONE && o->op.err.code != ERR_ABORTED)
 		grpc_fail(call, &o->op.err);
 	else
 		reply(call);

@@ -37,6 +37,8 @@ enter(struct op *op)
 {
 	const struct op_step *step = &op->steps[op->at];
 	op_fn *fn = op->phase == OP_RUNNING ? step->run : step->undo;
+	struct err err = {.code = ERR_NONE};
+	enum op_ret ret = OP_NEXT;
 
 	op->step_ms = loop_now_ms();
 	trace(TRACE_OP, "%s %.12s: %s%s", op->name, op->object,
@@ -47,7 +49,12 @@ enter(struct op *op)
 		err_set(&op->err, ERR_INTERNAL, "injected");
 		return OP_FAIL;
 	}
-	return fn != NULL ? fn(op, slot(op)) : OP_NEXT;
+	/* What a step that goes on has put into *err was of no consequence. */
+	if (fn != NULL)
+		ret = fn(op, &err);
+	if (ret == OP_FAIL)
+		*slot(op) = err;
+	return ret;
 }
 
 /* A cancelled op already names its step. */

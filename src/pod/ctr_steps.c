@@ -397,7 +397,7 @@ free_container(struct ctr_op *o)
 {
 	struct err gone;
 
-	err_set(&gone, ERR_NOT_FOUND, "container %.12s was removed", o->c->id);
+	err_set(&gone, ERR_ABORTED, "container %.12s was removed", o->c->id);
 	op_queue_leave(&o->op);
 	op_queue_close(&o->c->queue, &gone);
 	container_free(take_ptr(o->c));

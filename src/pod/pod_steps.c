@@ -421,7 +421,7 @@ free_sandbox(struct pod_op *p)
 {
 	struct err gone;
 
-	err_set(&gone, ERR_NOT_FOUND, "sandbox %.12s was removed", p->sb->id);
+	err_set(&gone, ERR_ABORTED, "sandbox %.12s was removed", p->sb->id);
 	op_queue_leave(&p->op);
 	op_queue_close(&p->sb->queue, &gone);
 	sandbox_free(take_ptr(p->sb));

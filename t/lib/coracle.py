@@ -219,12 +219,12 @@ def wait_for(cond, seconds, what):
 
 # ---- the node ----------------------------------------------------------------------------------
 
-def _mounts():
+def mounts():
     with open("/proc/self/mountinfo") as f:
         return [line.split()[4] for line in f]
 
 
-def _cgroups(instance):
+def cgroups(instance):
     found = []
     for root in ["/sys/fs/cgroup"] + glob.glob("/sys/fs/cgroup/*"):
         if os.path.isdir(root + "/" + instance):
@@ -403,12 +403,12 @@ class Node:
 
     def leaks(self):
         """What is left of pods and containers, as a list of strings."""
-        left = ["mount " + m for m in _mounts() if m.startswith(self.dir)]
+        left = ["mount " + m for m in mounts() if m.startswith(self.dir)]
         for d in (self.state + "/sandboxes", self.state + "/containers", self.root + "/containers",
                   self.state + "/exits"):
             if os.path.isdir(d):
                 left += ["entry %s/%s" % (d, e) for e in os.listdir(d)]
-        for g in _cgroups(self.instance):
+        for g in cgroups(self.instance):
             for base, dirs, _ in os.walk(g):
                 left += ["cgroup %s/%s" % (base, d) for d in dirs]
         links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True).stdout
@@ -460,9 +460,9 @@ class Node:
             subprocess.run([BUILD + "/coracled", "--config", self.config, "--root", self.root, "--state",
                             self.state, "--listen", self.sock, "--instance", self.instance, "--network",
                             "builtin", "--remove-network"], stderr=subprocess.DEVNULL)
-        for m in reversed([m for m in _mounts() if m.startswith(self.dir)]):
+        for m in reversed([m for m in mounts() if m.startswith(self.dir)]):
             subprocess.run(["umount", "-l", m], stderr=subprocess.DEVNULL)
-        for g in _cgroups(self.instance):
+        for g in cgroups(self.instance):
             for base, dirs, _ in os.walk(g, topdown=False):
                 try:
                     os.rmdir(base)

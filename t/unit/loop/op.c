@@ -239,6 +239,27 @@ errors_name_the_step(void)
 	is_str(p.op.err.msg, "deadline passed during 'attach network'", "a cancelled op too");
 }
 
+static enum op_ret
+complain_and_go_on(struct op *op, struct err *err)
+{
+	(void)op;
+	err_set(err, ERR_NOT_FOUND, "no cgroup, which is as good as gone");
+	return OP_NEXT;
+}
+
+/* Functions leave what they said in *err although they succeeded: only OP_FAIL fails. */
+static void
+errors_of_no_consequence(void)
+{
+	static const struct op_step careless[] = {
+	    {"complain", complain_and_go_on, NULL}, {"go on", NULL, NULL}, {NULL, NULL, NULL}};
+	struct pod_op p = {0};
+
+	op_start(&p.op, "x", "p", careless, on_done);
+	op_run_ready();
+	ok(p.done && p.op.err.code == ERR_NONE, "a step that goes on has not failed");
+}
+
 static struct op_queue queue;
 static char order[32];
 
@@ -337,6 +358,7 @@ main(void)
 	log_threshold = LOG_LEVEL_ERROR;
 	fails_everywhere();
 	errors_name_the_step();
+	errors_of_no_consequence();
 	queue_keeps_order();
 	virtual_time();
 	return tap_done();
