@@ -18,7 +18,12 @@ try:
     node.start()
     v = node.runtime.Version(pb.VersionRequest())
     same((v.version, v.runtime_name, v.runtime_api_version), ("0.1.0", "coracle", "v1"), "Version")
-    conditions = {c.type: c.status for c in node.runtime.Status(pb.StatusRequest()).status.conditions}
+
+    def conditions_now():
+        return {c.type: c.status for c in node.runtime.Status(pb.StatusRequest()).status.conditions}
+    if not host:
+        wait_for(lambda: conditions_now()["NetworkReady"], 10, "the network")
+    conditions = conditions_now()
     same(conditions, {"RuntimeReady": True, "NetworkReady": not host}, "Status: ready")
 
     image = node.pull(ref)
