@@ -63,8 +63,6 @@ struct raw_containers {
 	char *seccomp_profile;
 	char *device_ownership_from_security_context;
 	char *privileged_without_host_devices;
-	char **cdi_dirs;
-	uint32_t cdi_dirs_count;
 };
 
 struct raw_streaming {
@@ -144,7 +142,6 @@ static const cyaml_schema_field_t containers_fields[] = {
         device_ownership_from_security_context),
     BOOL("privileged_without_host_devices", struct raw_containers,
         privileged_without_host_devices),
-    LIST("cdi_dirs", struct raw_containers, cdi_dirs, &string_entry),
     CYAML_FIELD_END,
 };
 
@@ -350,7 +347,6 @@ apply_containers(struct config *c, struct raw_containers *r, struct err *err)
 	    check_path("containers.seccomp_profile", r->seccomp_profile, err) < 0)
 		return -1;
 	take_string(&c->seccomp_profile, &r->seccomp_profile);
-	take_list(&c->cdi_dirs, &c->n_cdi_dirs, &r->cdi_dirs, &r->cdi_dirs_count);
 	return apply_rlimits(c, r, err);
 }
 
@@ -508,9 +504,6 @@ set_defaults(struct config *c)
 	c->certs_dirs = xcalloc(2, sizeof(char *));
 	c->certs_dirs[c->n_certs_dirs++] = xstrdup("/etc/coracle/certs.d");
 	c->certs_dirs[c->n_certs_dirs++] = xstrdup("/etc/containerd/certs.d");
-	c->cdi_dirs = xcalloc(2, sizeof(char *));
-	c->cdi_dirs[c->n_cdi_dirs++] = xstrdup("/etc/cdi");
-	c->cdi_dirs[c->n_cdi_dirs++] = xstrdup("/var/run/cdi");
 }
 
 int
@@ -576,7 +569,6 @@ config_release(struct config *c)
 		free((char *)(uintptr_t)c->net.cni_bin_dirs[i]);
 	free_list(c->certs_dirs, c->n_certs_dirs);
 	free_list(c->pinned_images, c->n_pinned_images);
-	free_list(c->cdi_dirs, c->n_cdi_dirs);
 	free(c->rlimits);
 	*c = (struct config){0};
 }

@@ -117,6 +117,7 @@ try:
     refused(create, ctr(sc={"run_as_user": pb.Int64Value(value=4294967296)}), "INVALID_ARGUMENT")
     refused(create, ctr(sc={"capabilities": pb.Capability(add_capabilities=["NO_SUCH_CAP"])}),
             "INVALID_ARGUMENT", "NO_SUCH_CAP")
+    refused(create, ctr(CDI_devices=[pb.CDIDevice(name="vendor.com/gpu=0")]), "UNIMPLEMENTED", "vendor.com/gpu=0")
     refused(create, ctr(sc={"privileged": True}), "INVALID_ARGUMENT", "privileged")
     refused(create, ctr(sc={"seccomp": pb.SecurityProfile(profile_type=2, localhost_ref="/no/such.json")}),
             "NOT_FOUND", "/no/such.json")

@@ -34,6 +34,10 @@ check(const Runtime__V1__CreateContainerRequest *r, struct err *err)
 		return err_set(err, ERR_INVALID_ARGUMENT, "config.metadata.name is missing");
 	if (c->image == NULL || str_empty(c->image->image))
 		return err_set(err, ERR_INVALID_ARGUMENT, "config.image.image is missing");
+	if (c->n_cdi_devices > 0)
+		return err_set(err, ERR_UNIMPLEMENTED,
+		    "config.CDI_devices: \"%.128s\": CDI devices are not supported",
+		    c->cdi_devices[0]->name);
 	/* The kubelet's log paths are relative and lead nowhere else (CVE-2025-0750). */
 	if (!str_empty(c->log_path) && (c->log_path[0] == '/' || strstr(c->log_path, "..") != NULL))
 		return err_set(err, ERR_INVALID_ARGUMENT,

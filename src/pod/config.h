@@ -35,8 +35,6 @@ struct config {
 	char *seccomp_profile;    /* file used for RuntimeDefault; NULL: built in */
 	bool device_ownership_from_security_context;
 	bool privileged_without_host_devices;
-	char **cdi_dirs;
-	size_t n_cdi_dirs;
 
 	/* Network. */
 	struct net_config net;

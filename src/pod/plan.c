@@ -51,6 +51,7 @@ set_defaults(struct spec_defaults *d, struct arena *a)
 	    .caps_default = caps_default,
 	    .rlimits = limits,
 	    .n_rlimits = conf->n_rlimits,
+	    .device_ownership = conf->device_ownership_from_security_context,
 	    .privileged_without_host_devices = conf->privileged_without_host_devices};
 	for (size_t i = 0; i < conf->n_rlimits; i++) {
 		coracle__launch__rlimit__init(&limits[i]);
@@ -101,11 +102,19 @@ resolve_seccomp(const struct container *c, const struct spec_defaults *d, struct
 	const Runtime__V1__LinuxContainerConfig *l = c->config->linux;
 	const Runtime__V1__LinuxContainerSecurityContext *sc =
 	    l != NULL ? l->security_context : NULL;
+	const Runtime__V1__SecurityProfile *profile = sc != NULL ? sc->seccomp : NULL;
+	Runtime__V1__SecurityProfile ours = RUNTIME__V1__SECURITY_PROFILE__INIT;
 	uint64_t caps;
 
+	/* The node's own idea of what is the default. */
+	ours.profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost;
+	ours.localhost_ref = node.config->seccomp_profile;
+	if (profile != NULL && node.config->seccomp_profile != NULL &&
+	    profile->profile_type == RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault)
+		profile = &ours;
 	*ret = (struct seccomp_prog){0};
 	if (spec_capabilities(c->config, d, &caps, err) < 0 ||
-	    seccomp_resolve(sc != NULL ? sc->seccomp : NULL,
+	    seccomp_resolve(profile,
 	        sc != NULL ? sc->seccomp_profile_path : NULL, spec_privileged(c->config), caps, ret,
 	        err) < 0)
 		return -1;
