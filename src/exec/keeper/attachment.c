@@ -262,11 +262,8 @@ feed_queue(struct attachment *a)
 		if (n < 0 && errno == EAGAIN)
 			return false;
 		if (n < 0) {
-			if (a->proc->tty)
-				n = (ssize_t)a->in_len;
-			else
-				input_close(a->proc);
-			continue;
+			input_close(a->proc);
+			n = (ssize_t)a->in_len;
 		}
 		a->in_len -= (size_t)n;
 		memmove(a->in_queue, a->in_queue + n, a->in_len);

@@ -376,6 +376,47 @@ test_abort(struct box *b)
 	ok(box_until(count_fds(b->pid) <= fds), "nothing is left of it");
 }
 
+/* Processes that close their streams while somebody types. */
+static void
+test_deaf(struct box *b)
+{
+	struct ends e;
+	int i, running;
+
+	ok(box_run(
+	       b, &(struct box_launch){.id = "deaf",
+	              .in = true,
+	              .script = "exec 0<&-; read x < /proc/$PPID/stat; sleep 0.3; echo alive"}) > 0,
+	    "launched");
+	ok(attach(b, "deaf", true, true, false, &e), "attached");
+	box_sleep(100);
+	ok(send_text(e.in, "words for nobody\n"), "typed");
+	ok(says(e.out, "alive\n") && box_wait_exit(b, "deaf"), "its output is still there");
+	detach(&e);
+
+	ok(box_run(
+	       b, &(struct box_launch){.id = "hup",
+	              .in = true,
+	              .tty = true,
+	              .log = "hup.log",
+	              .script = "trap '' HUP; echo on; t=$(tty); exec 0<&- 1>&- 2>&-; sleep 0.3; "
+	                        "echo back > $t; sleep 0.3"}) > 0,
+	    "launched");
+	ok(attach(b, "hup", true, true, false, &e), "attached");
+	box_sleep(100);
+	for (i = 0; i < 200; i++)
+		if (send(e.in, "0123456789012345678901234567890123456789\n", 41,
+		        MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+			break;
+	ok(box_list(b, &running) > 0, "a terminal that nobody has open does not busy the keeper");
+	ok(box_wait_exit(b, "hup"), "ended");
+	char *log = box_log(b, "hup.log");
+	ok(log != NULL && strstr(log, "F on\n") && strstr(log, "back\n"),
+	    "what is written when it is opened again is read");
+	free(log);
+	detach(&e);
+}
+
 /* coracled is killed: its sockets close, all at once, and no process notices. */
 static void
 test_crash(struct box *b)
@@ -422,6 +463,7 @@ main(void)
 	test_stalled(&b);
 	test_slow(&b);
 	test_terminal(&b);
+	test_deaf(&b);
 	test_abort(&b);
 	test_crash(&b);
 	ok(box_end(&b), "the keeper ends when it is asked to");
