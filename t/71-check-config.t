@@ -146,7 +146,6 @@ containers:
   seccomp_profile: /s.json
   device_ownership_from_security_context: true
   privileged_without_host_devices: false
-  cdi_dirs: [/etc/cdi]
   rlimits:
     - {name: nofile, soft: 1024, hard: -1}
     - {name: CORE, soft: -1, hard: -1}
