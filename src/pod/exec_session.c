@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -37,6 +38,7 @@ struct exec_session {
 	size_t n_argv;
 	struct keeper_call keeper;
 	int in, out, err_out;   /* our ends, until the server has them */
+	int pidfd;              /* of the command; -1: not known yet */
 	int tty;                /* a handle of the terminal, for its size */
 	unsigned width, height; /* 0: not said */
 	bool in_op, gone, launched, running, exited;
@@ -56,6 +58,7 @@ maybe_free(struct exec_session *x)
 	fd_closep(&x->out);
 	fd_closep(&x->err_out);
 	fd_closep(&x->tty);
+	fd_closep(&x->pidfd);
 	for (size_t i = 0; i < x->n_argv; i++)
 		free(x->argv[i]);
 	free(x->argv);
@@ -85,6 +88,20 @@ exec_session_exited(const char *id, int status)
 	if (x->op.waiting && x->running)
 		op_resume(&x->op, NULL);
 	return true;
+}
+
+void
+exec_sessions_lost(void)
+{
+	struct exec_session *x, *next;
+
+	TAILQ_FOREACH_SAFE (x, &launched, entry, next) {
+		if (!x->running || x->exited)
+			continue;
+		if (x->pidfd >= 0)
+			syscall(SYS_pidfd_send_signal, x->pidfd, SIGKILL, NULL, 0);
+		op_cancel(&x->op, ERR_UNAVAILABLE, "the keeper died");
+	}
 }
 
 static void
@@ -194,6 +211,7 @@ run(struct op *op, struct err *err)
 	struct exec_session *x = container_of(op, struct exec_session, op);
 
 	if (!x->running) {
+		x->pidfd = keeper_call_take_fd(&x->keeper, x->keeper.reply->pid_fd);
 		if (x->ticket.tty && take_terminal(x, err) < 0)
 			return OP_FAIL;
 		x->running = true;
@@ -271,7 +289,7 @@ exec_session_offer(const struct container *c, const Runtime__V1__ExecRequest *r,
 	struct exec_session *x = xcalloc(1, sizeof(*x));
 
 	arena_init(&x->arena);
-	x->in = x->out = x->err_out = x->tty = -1;
+	x->in = x->out = x->err_out = x->tty = x->pidfd = -1;
 	x->ticket.kind = STREAM_EXEC;
 	x->ticket.in = r->stdin;
 	x->ticket.out = r->stdout;

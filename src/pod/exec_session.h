@@ -22,4 +22,8 @@ int exec_session_offer(const struct container *c, const Runtime__V1__ExecRequest
 /* From the keeper: true when the id is that of such a command. */
 bool exec_session_exited(const char *id, int status);
 
+/* The keeper died: exits of its commands will not be told, so they are killed and their clients hear
+ * of it. */
+void exec_sessions_lost(void);
+
 #endif

@@ -207,6 +207,7 @@ on_lost(struct keeper *k)
 {
 	(void)k;
 	log_warn("the keeper died; containers run on, a new one takes over");
+	exec_sessions_lost();
 }
 
 static void

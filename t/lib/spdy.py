@@ -32,10 +32,14 @@ assert len(DICTIONARY) == 1423
 SYN_STREAM, SYN_REPLY, RST_STREAM, SETTINGS, PING, GOAWAY, HEADERS, WINDOW_UPDATE = 1, 2, 3, 4, 6, 7, 8, 9
 
 
-def http_upgrade(url, lines, method="POST", timeout=20):
+def http_upgrade(url, lines, method="POST", timeout=20, cafile=None):
     """Connects and sends a request; returns (socket, status, headers, bytes after the head)."""
     u = urllib.parse.urlsplit(url)
     s = socket.create_connection((u.hostname, u.port), timeout)
+    if u.scheme == "https":
+        import ssl
+        context = ssl.create_default_context(cafile=cafile)
+        s = context.wrap_socket(s, server_hostname=u.hostname)
     target = u.path + ("?" + u.query if u.query else "")
     s.sendall(("%s %s HTTP/1.1\r\nHost: %s\r\n%s\r\n" % (method, target, u.netloc, "".join(
         line + "\r\n" for line in lines))).encode())
@@ -104,7 +108,7 @@ class Spdy:
 
     def open(self, fin=False, **headers):
         id, self.next = self.next, self.next + 2
-        self.data[id] = b""
+        self.data[id] = bytearray()
         self.control(SYN_STREAM, struct.pack(">IIBB", id, 0, 0, 0) + self.block(
             {k.lower(): str(v) for k, v in headers.items()}), 1 if fin else 0)
         return id
@@ -142,7 +146,7 @@ class Spdy:
 
     def frame(self, a, flags, p):
         if not a >> 31:
-            self.data[a] = self.data.get(a, b"") + p
+            self.data.setdefault(a, bytearray()).extend(p)
             if flags & 1:
                 self.fin.add(a)
             return
