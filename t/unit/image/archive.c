@@ -539,6 +539,270 @@ test_docker(void)
 	buf_release(&config);
 }
 
+/* ---- export ------------------------------------------------------------------------------- */
+
+struct test_export {
+	struct op op;
+	struct image_export exp;
+	struct image_export_options o;
+	bool done;
+};
+
+static void
+on_exported(struct op *op)
+{
+	container_of(op, struct test_export, op)->done = true;
+}
+
+static enum op_ret
+run_export(struct op *op, struct err *e)
+{
+	struct test_export *t = container_of(op, struct test_export, op);
+
+	return image_export_start(&t->exp, store, &t->o, op, e) < 0 ? OP_FAIL : OP_WAIT;
+}
+
+static const struct op_step export_steps[] = {
+    {"export", run_export, NULL},
+    {NULL,     NULL,       NULL}
+};
+
+/* Into a file of the scratch directory. */
+static enum err_code
+export_to(struct test_export *t, const char *file, enum image_format format,
+    const char *const *refs, size_t n)
+{
+	int fd = open(in_scratch(file), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+	t->o = (struct image_export_options){fd, refs, n, format};
+	t->done = false;
+	op_start(&t->op, "Test", "export", export_steps, on_exported);
+	while (!t->done)
+		turn();
+	close(fd);
+	err = t->op.err;
+	return err.code;
+}
+
+static enum err_code
+import_file(struct test_import *t, const char *file)
+{
+	int fd = open(in_scratch(file), O_RDONLY | O_CLOEXEC);
+	enum err_code code = import_fd(t, fd);
+
+	close(fd);
+	return code;
+}
+
+/* Everything that a layer can have. */
+static void
+rich_tar(struct buf *tar)
+{
+	struct buf pax = BUF_INIT, name = BUF_INIT;
+
+	for (int i = 0; i < 8; i++)
+		buf_addf(&name, "%0*d/", 60, i);
+	buf_addstr(&name, "file");
+	tar_add(tar, .name = "etc/", .mode = 0751, .uid = 3, .gid = 4, .mtime = 1234567);
+	tar_add(tar, .name = "etc/su", .data = "x", .mode = 04755, .uid = 70000, .gid = 3000000);
+	tar_add(tar, .name = "etc/hard", .type = '1', .link = "etc/su");
+	tar_add(tar, .name = "etc/sym", .type = '2', .link = "../somewhere", .uid = 7, .mtime = 99);
+	tar_add(tar, .name = "etc/.wh.gone");
+	tar_add(tar, .name = "opq/.wh..wh..opq");
+	tar_add(tar, .name = "opq/in", .data = "in");
+	tar_add(tar, .name = "implicit/deep/er", .data = "y");
+	tar_add(tar, .name = "dev/", .mode = 0755);
+	tar_add(tar, .name = "dev/c", .type = '3', .major = 5, .minor = 1, .mode = 0620);
+	tar_add(tar, .name = "dev/b", .type = '4', .major = 7, .minor = 260, .mode = 0600);
+	tar_add(tar, .name = "dev/p", .type = '6', .mode = 0644);
+	tar_add(tar, .name = "empty/", .mode = 01777);
+	pax_record(&pax, "path", name.data, name.len);
+	pax_record(&pax, "mtime", "1500000000.25", 13);
+	pax_record(&pax, "SCHILY.xattr.user.b", "2\0b", 3);
+	pax_record(&pax, "SCHILY.xattr.user.a", "1", 1);
+	pax_record(&pax, "SCHILY.xattr.security.capability",
+	    "\x01\0\0\x02\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 20);
+	tar_add(tar, .name = "long", .data = "long", .pax = pax.data, .n_pax = pax.len);
+	buf_truncate(&pax, 0);
+	pax_record(&pax, "linkpath", name.data, name.len);
+	pax_record(&pax, "path", "l\xe9nk", 4);
+	pax_record(&pax, "mtime", "-5", 2);
+	tar_add(tar, .name = "x", .type = '2', .link = "y", .pax = pax.data);
+	buf_truncate(&pax, 0);
+	pax_record(&pax, "size", "700000", 6);
+	{
+		char *big = xmalloc(700000);
+
+		for (int i = 0; i < 700000; i++)
+			big[i] = (char)(i * 31 + i / 7);
+		tar_add(tar, .name = "big", .data = big, .n = 700000);
+		free(big);
+	}
+	tar_end(tar);
+	buf_release(&pax);
+	buf_release(&name);
+}
+
+/* What is in a layer, with all attributes, as one line; the whole is in fp.<n>. */
+static const char *
+fingerprint(int64_t num)
+{
+	static const char script[] =
+	    "import hashlib, os, sys\n"
+	    "out = []\n"
+	    "def show(p):\n"
+	    "    s = os.lstat(p)\n"
+	    "    d = b''\n"
+	    "    if s.st_mode >> 12 == 8: d = hashlib.md5(open(p, 'rb').read()).hexdigest()\n"
+	    "    if s.st_mode >> 12 == 10: d = os.readlink(p)\n"
+	    "    size = 0 if s.st_mode >> 12 == 4 else s.st_size\n"
+	    "    x = [(a, os.getxattr(p, a, follow_symlinks=False))\n"
+	    "         for a in sorted(os.listxattr(p, follow_symlinks=False))]\n"
+	    "    out.append(repr((p, oct(s.st_mode), s.st_uid, s.st_gid, s.st_mtime_ns, "
+	    "s.st_rdev,\n"
+	    "        s.st_nlink if s.st_mode >> 12 != 4 else 0, size, d, x)))\n"
+	    "for r, ds, fs in os.walk(b'.'):\n"
+	    "    for n in ds + fs: show(os.path.join(r, n))\n"
+	    "text = '\\n'.join(sorted(out))\n"
+	    "open(sys.argv[1], 'w').write(text)\n"
+	    "print(hashlib.md5(text.encode()).hexdigest())\n";
+	static unsigned n;
+	char *cmd = xasprintf(
+	    "cd root/layers/%" PRId64 " && python3 ../../../fp.py ../../../fp.%u 2>&1", num, n++);
+	const char *line;
+
+	if (fd_write_file(
+	        AT_FDCWD, in_scratch("fp.py"), script, strlen(script), 0600, false, &err) < 0)
+		die("write a script");
+	line = scratch_sh(cmd);
+	free(cmd);
+	return line;
+}
+
+static void
+test_export(void)
+{
+	static const char *const formats[] = {"oci.tar", "docker.tar"};
+	struct buf tars[2] = {BUF_INIT, BUF_INIT};
+	struct test_export x = {0};
+	struct test_import t = {0};
+	const char *refs[2] = {"r.example/x:1", "r.example/x:2"};
+	char want[2][128], id[72];
+	const char *first;
+
+	tar_add(&tars[0], .name = "implicit/deep/", .mode = 0700, .uid = 9);
+	tar_add(&tars[0], .name = "base", .data = "base");
+	tar_end(&tars[0]);
+	rich_tar(&tars[1]);
+	first = add_image("export", tars, 2, refs[0], NULL);
+	add_image("export2", tars, 1, refs[1], NULL);
+	is_int(image_store_by_id(store, first)->n_layers, 3, "an image with implicit directories");
+	for (int i = 0; i < 2; i++)
+		snprintf(want[i], sizeof(want[0]), "%s",
+		    fingerprint(image_store_by_id(store, first)->layers[i]));
+	for (int format = 0; format < 2; format++) {
+		is_int(export_to(&x, formats[format], (enum image_format)format, refs, 2), ERR_NONE,
+		    formats[format]);
+		is_int(x.exp.bytes,
+		    strtoll(
+		        scratch_sh(format == 0 ? "stat -c %s oci.tar" : "stat -c %s docker.tar"),
+		        NULL, 10),
+		    "the size");
+		image_export_release(&x.exp);
+	}
+	is_int(export_to(&x, "again.tar", IMAGE_FORMAT_OCI, refs, 2), ERR_NONE, "again");
+	is_str(scratch_sh("cmp oci.tar again.tar && echo same"), "same", "gives the same bytes");
+	snprintf(id, sizeof(id), "%s", x.exp.images[0].id);
+	image_export_release(&x.exp);
+	is_str(
+	    scratch_sh("tar tf oci.tar >/dev/null && tar tf docker.tar > /dev/null && echo good"),
+	    "good", "which GNU tar reads");
+
+	for (int format = 0; format < 2; format++) {
+		struct image *img;
+
+		drop_all();
+		/* layers of before must not help */
+		image_store_close(take_ptr(store));
+		scratch_sh("rm -rf root");
+		db_close(db);
+		db = db_open(":memory:", &err);
+		store_reopen();
+		image_store_settle(store);
+		is_int(import_file(&t, formats[format]), ERR_NONE, "imported again");
+		is_int(t.imp.n_images, 2, "both images");
+		is_str(t.imp.images[0].id, id, "with the id that the export told");
+		is_str(t.imp.images[0].tags[0], refs[0], "and the tag");
+		img = image_store_find(store, refs[0]);
+		is_int(img->n_layers, 3, "the implicit directories are implicit again");
+		for (int i = 0; i < 2; i++)
+			is_str(fingerprint(img->layers[i]), want[i], "every file and attribute");
+		image_import_release(&t.imp);
+		is_int(export_to(&x, "third.tar", (enum image_format)format, refs, 2), ERR_NONE,
+		    "exported once more");
+		is_str(scratch_sh(format == 0 ? "cmp oci.tar third.tar && echo same"
+		                              : "cmp docker.tar third.tar && echo same"),
+		    "same", "it does not change any more");
+		is_str(x.exp.images[0].id, id, "nor does the id");
+		image_export_release(&x.exp);
+	}
+	refs[1] = "no.example/image:1";
+	is_int(
+	    export_to(&x, "none.tar", IMAGE_FORMAT_OCI, refs, 2), ERR_NOT_FOUND, "no such image");
+	is_int(image_store_by_id(store, id)->uses, 0, "no use is left");
+	is_int(export_to(&x, "none.tar", IMAGE_FORMAT_OCI, refs, 0), ERR_INVALID_ARGUMENT, "none");
+	drop_all();
+	buf_release(&tars[0]);
+	buf_release(&tars[1]);
+}
+
+/* Skopeo reads what we write, and we read what skopeo makes of it. */
+static void
+test_skopeo(void)
+{
+	static const struct {
+		const char *cmd, *file;
+	} copies[] = {
+	    {"skopeo --insecure-policy copy -q oci-archive:s.tar "
+	     "docker-archive:sk1.tar:r.example/s:9",	                "sk1.tar"},
+	    {"skopeo --insecure-policy copy -q docker-archive:sd.tar "
+	     "oci-archive:sk2.tar:r.example/s:9",	                   "sk2.tar"},
+	    {"skopeo --insecure-policy copy -q oci-archive:s.tar oci:sk3:r.example/s:9", "sk3"    },
+	};
+	struct buf tar = BUF_INIT;
+	struct test_export x = {0};
+	const char *refs[1] = {"r.example/s:1"};
+	char want[128];
+
+	if (*scratch_sh("command -v skopeo") == '\0') {
+		ok(true, "# SKIP no skopeo");
+		return;
+	}
+	rich_tar(&tar);
+	snprintf(want, sizeof(want), "%s",
+	    fingerprint(
+	        image_store_by_id(store, add_image("skopeo", &tar, 1, refs[0], NULL))->layers[0]));
+	is_int(export_to(&x, "s.tar", IMAGE_FORMAT_OCI, refs, 1), ERR_NONE, "export");
+	image_export_release(&x.exp);
+	is_int(export_to(&x, "sd.tar", IMAGE_FORMAT_DOCKER, refs, 1), ERR_NONE, "export");
+	image_export_release(&x.exp);
+	drop_all();
+	for (size_t i = 0; i < ARRAY_SIZE(copies); i++) {
+		struct test_import t = {0};
+		const struct image *img;
+		char *cmd = xasprintf("%s 2>&1", copies[i].cmd);
+
+		is_str(scratch_sh(cmd), "", copies[i].cmd);
+		is_int(import_file(&t, copies[i].file), ERR_NONE, "its copy is imported");
+		img = image_store_find(store, "r.example/s:9");
+		is_str(img != NULL ? fingerprint(img->layers[0]) : "none", want, "with all files");
+		image_import_release(&t.imp);
+		drop_all();
+		free(cmd);
+	}
+	buf_release(&tar);
+}
+
 /* ---- cancelling --------------------------------------------------------------------------- */
 
 static void
@@ -599,6 +863,8 @@ main(void)
 	test_platforms();
 	test_damaged();
 	test_docker();
+	test_export();
+	test_skopeo();
 	test_cancel();
 	wait_trash();
 	is_int(count_in("trash"), 0, "the trash is empty");
