@@ -216,12 +216,14 @@ start(struct keeper *k, struct keeper_call *call, Coracle__Launch__Request *req,
 		n_fds = keeper_pipes_add(k, req->adopt, all, n_fds);
 	if (send_request(k, req, all, n_fds, err) < 0)
 		return -1;
+	k->ending = k->ending || req->what_case == CORACLE__LAUNCH__REQUEST__WHAT_SHUTDOWN;
 	if (req->what_case == CORACLE__LAUNCH__REQUEST__WHAT_FORGET)
 		keeper_pipes_drop(k, req->forget->id);
 	call->done = done;
 	call->op = op;
 	call->keeper = k;
 	call->serial = req->serial;
+	call->shutdown = req->what_case == CORACLE__LAUNCH__REQUEST__WHAT_SHUTDOWN;
 	call->process = xstrdup(process_of(req));
 	TAILQ_INSERT_TAIL(&k->calls, call, entry);
 	if (op != NULL)
@@ -358,6 +360,8 @@ handle_reply(struct keeper *k, Coracle__Launch__Reply *r, int *fds, size_t n_fds
 	for (i = 0; i < n_fds; i++)
 		call->fds[i] = fds[i];
 	set_reply_error(&call->err, r);
+	if (call->shutdown && call->err.code != ERR_NONE)
+		k->ending = false;
 	if (lost)
 		err_set(&call->err, ERR_RESOURCE_EXHAUSTED,
 		    "descriptors of the keeper's reply did not arrive");
@@ -430,6 +434,8 @@ on_readable(struct ev_loop *l, ev_io *w, int events)
 	if (keeper_read(k) == 0)
 		return;
 	keeper_drop(k, ERR_UNAVAILABLE, "the keeper has gone");
+	if (k->ending)
+		return;
 	if (answered && k->hooks.on_lost != NULL)
 		k->hooks.on_lost(k);
 	keeper_renew(k);

@@ -7,7 +7,7 @@
  * keeper dies, every call in flight fails with UNAVAILABLE, on_lost is called, a new keeper is
  * started (and tried again each second for as long as that fails; calls fail meanwhile), and
  * on_renewed is called once it answers. Its owner then asks for a List and has every running
- * container it misses adopted.
+ * container it misses adopted. One that was asked to end (Shutdown) is not replaced.
  *
  * The pipes of a process (stdin_fd, stdout_fd, stderr_fd of the replies to Launch and Open) are
  * kept here until it ends, and go with an Adopt of the same id by themselves: what is in a pipe
@@ -78,6 +78,7 @@ struct keeper_call {
 	/* private */
 	struct keeper *keeper; /* NULL when not in flight */
 	uint64_t serial;
+	bool shutdown;
 	char *process; /* id of the process whose pipes may come with the reply */
 	TAILQ_ENTRY(keeper_call) entry, op_entry;
 };

@@ -29,6 +29,7 @@ struct keeper {
 	void *owner;
 	int fd;       /* of the connection; -1: none */
 	bool answers; /* its Hello came back */
+	bool ending;  /* it was asked to end: it is not replaced */
 	pid_t pid;
 	char *version;
 	uint64_t next_serial;

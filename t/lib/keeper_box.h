@@ -439,8 +439,11 @@ box_end(struct box *b)
 	else
 		diag("shutdown: %s", call.err.msg);
 	keeper_call_release(&call);
-	keeper_close(b->k);
+	/* The loop sees it go, and starts no other. */
 	ended = ended && box_until(box_dead(b->pid));
+	box_sleep(50);
+	ended = ended && access(box_path(b, "keeper.sock"), F_OK) < 0;
+	keeper_close(b->k);
 	if (!ended && b->pid > 0)
 		kill(b->pid, SIGKILL);
 	fd_remove_tree(AT_FDCWD, b->dir, &err);
