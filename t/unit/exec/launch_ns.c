@@ -207,7 +207,7 @@ test_holder(bool userns)
 		return;
 	}
 	/* an orphan is reaped; the holder's root and memory are nothing to see */
-	box_init(&b, "cat /proc/1/comm; (sleep 0.05 &) ; sleep 0.3; ls /proc | grep -c '^[0-9]'; "
+	box_init(&b, "cat /proc/1/comm; (sleep 0.05 &) ; sleep 1; ls /proc | grep -c '^[0-9]'; "
 	             "ls /proc/1/root/ 2>/dev/null | wc -l; ls /proc/1/fd 2>/dev/null | wc -l; "
 	             "grep -E '^Cap(Prm|Bnd)' /proc/1/status | cut -f2; [ $$ != 1 ] && echo other");
 	b.plan.clone_flags &= ~(uint64_t)CLONE_NEWPID;

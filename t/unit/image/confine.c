@@ -198,11 +198,13 @@ gain_capabilities(void)
 }
 
 #ifndef SANITIZED /* whose shadow memory is not limited */
+static void *volatile eaten; /* or a compiler leaves the allocation out */
+
 static int
 eat_memory(void)
 {
 	for (size_t got = 0; got < (size_t)1 << 30; got += 16 << 20)
-		if (malloc(16 << 20) == NULL)
+		if ((eaten = malloc(16 << 20)) == NULL)
 			return ENOMEM;
 	return 0;
 }
