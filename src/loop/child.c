@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -29,6 +30,7 @@ enum { LINGER_MS = 200, STACK_SIZE = 64 * 1024, READ_SIZE = 16 * 1024 };
 struct launch {
 	const struct child_spec *spec;
 	int in, out, err;
+	pid_t parent;
 	int failed; /* errno of what failed */
 };
 
@@ -44,6 +46,8 @@ enter_program(void *arg)
 	signal(SIGPIPE, SIG_DFL);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	setpgid(0, 0);
+	if (s->die_with_parent && (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != l->parent))
+		_exit(127);
 	if (s->netns_fd > 0 && setns(s->netns_fd, CLONE_NEWNET) < 0)
 		goto fail;
 	/* Above any target number first, so that no dup2 overwrites a source. */
@@ -241,7 +245,7 @@ child_spawn(struct child *c, const struct child_spec *spec, void (*done)(struct 
     struct err *err)
 {
 	int in[2] = {-1, -1}, out[2] = {-1, -1}, err_[2] = {-1, -1}, pidfd = -1, ret = -1;
-	struct launch l = {.spec = spec};
+	struct launch l = {.spec = spec, .parent = getpid()};
 	pid_t pid;
 
 	if (open_pipes(spec, in, out, err_) < 0) {

@@ -28,6 +28,7 @@ struct child_spec {
 	size_t max_output;  /* kept of stdout and of stderr each; the rest is read and dropped */
 	int64_t timeout_ms; /* 0: none. At the deadline the child's process group gets SIGKILL */
 	int netns_fd;       /* enter this network namespace first; 0 or -1: no */
+	bool die_with_parent; /* SIGKILL when the daemon ends */
 	const int *keep_fds; /* n_keep of them: the i'th becomes the child's descriptor 3 + i */
 	size_t n_keep;
 };

@@ -174,7 +174,8 @@ make_record(struct cni *cni, const struct cni_set *set, const struct net_pod *po
 			    json_pack("{s:O,s:o,s:O,s:b}", "network", network, "ifname",
 			        json_sprintf("eth%zu", i), "caps", caps, "native", cni->native));
 	json_decref(caps);
-	return json_pack("{s:i,s:s,s:o,s:o,s:o}", "version", 1, "kind", "cni", "pod",
+	return json_pack("{s:i,s:s,s:s,s:o,s:o,s:o}", "version", 1, "kind", "cni", "netns",
+	    pod->netns_path, "pod",
 	    json_sprintf("%s/%s", STR_OR_EMPTY(pod->ns), STR_OR_EMPTY(pod->name)), "args", args,
 	    "attachments", attachments);
 }
@@ -191,7 +192,7 @@ begin_attach(
 		return -1;
 	if (!cni_name_valid(pod->id))
 		return err_set(err, ERR_INVALID_ARGUMENT, "pod id '%.64s' is no name", pod->id);
-	if (*cni_pod_netns(pod) == '\0')
+	if (*cni_pod_netns(pod, NULL) == '\0')
 		return err_set(err, ERR_INVALID_ARGUMENT, "%s is no network namespace",
 		    STR_OR_EMPTY(pod->netns_path));
 	t = task_new(c, TASK_ATTACH, net, op);

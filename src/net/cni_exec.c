@@ -198,7 +198,8 @@ spawn(struct cni_exec *e, struct err *err)
 	    .input = e->input,
 	    .input_len = strlen(e->input),
 	    .max_output = OUTPUT_MAX,
-	    .timeout_ms = e->timeout_ms};
+	    .timeout_ms = e->timeout_ms,
+	    .die_with_parent = true};
 
 	if (child_spawn(&e->child, &spec, on_child_done, err) == 0)
 		return 0;

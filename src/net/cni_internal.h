@@ -29,8 +29,9 @@ json_t *cni_intent_read(
 /* The record, when it is one that a walk is safe with; else NULL, and it is freed. */
 json_t *cni_record_check(json_t *record);
 
-/* The path of the pod's namespace, or "" when it is gone. */
-const char *cni_pod_netns(const struct net_pod *pod);
+/* The path of the pod's namespace: the pod's, or where it has none the record's (may be NULL); ""
+ * when it is gone. */
+const char *cni_pod_netns(const struct net_pod *pod, const json_t *record);
 
 struct cni_walk *cni_pod_walk(const struct cni *cni, enum cni_command command,
     const struct net_pod *pod, const json_t *record);

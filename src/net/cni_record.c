@@ -95,16 +95,23 @@ cni_maps_ports(const json_t *record)
 	return false;
 }
 
-/* "" when the namespace is gone: a path that is no namespace any more would confuse plugins. */
-const char *
-cni_pod_netns(const struct net_pod *pod)
+static bool
+is_namespace(const char *path)
 {
 	struct statfs fs;
 
-	if (str_empty(pod->netns_path) || statfs(pod->netns_path, &fs) < 0 ||
-	    fs.f_type != NSFS_MAGIC)
-		return "";
-	return pod->netns_path;
+	return !str_empty(path) && statfs(path, &fs) == 0 && fs.f_type == NSFS_MAGIC;
+}
+
+/* A path that is no namespace any more would confuse plugins. */
+const char *
+cni_pod_netns(const struct net_pod *pod, const json_t *record)
+{
+	const char *noted = cni_str(record, "netns");
+
+	if (is_namespace(pod->netns_path))
+		return pod->netns_path;
+	return str_empty(pod->netns_path) && is_namespace(noted) ? noted : "";
 }
 
 struct cni_walk *
@@ -117,6 +124,6 @@ cni_pod_walk(const struct cni *cni, enum cni_command command, const struct net_p
 	spec.attachments = json_object_get(record, "attachments");
 	spec.args = json_object_get(record, "args");
 	spec.container_id = pod->id;
-	spec.netns = cni_pod_netns(pod);
+	spec.netns = cni_pod_netns(pod, record);
 	return cni_walk_new(&spec);
 }

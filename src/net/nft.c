@@ -7,6 +7,7 @@
 #include <jansson.h>
 #include <nftables/libnftables.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/str.h"
@@ -29,10 +30,14 @@ fail(struct nft_ctx *nft, struct err *err)
 int
 nft_run(const char *text, struct buf *out, struct err *err)
 {
-	static struct nft_ctx *nft; /* making one reads files; it lives as long as the process */
+	/* Making one reads files, so it lives as long as the process; a forked one's descriptors
+	 * are closed. */
+	static struct nft_ctx *nft;
+	static pid_t owner;
 	int ret;
 
-	if (nft == NULL) {
+	if (nft == NULL || owner != getpid()) {
+		owner = getpid();
 		nft = nft_ctx_new(NFT_CTX_DEFAULT);
 		if (nft == NULL)
 			return err_set(err, ERR_INTERNAL, "nftables: no context");
