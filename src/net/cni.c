@@ -104,6 +104,7 @@ cni_close(struct cni *cni)
 {
 	if (cni == NULL)
 		return;
+	cni_sweep_close_take(cni->sweep);
 	for (size_t i = 0; i < cni->n_sets; i++)
 		cni_set_close_take(cni->sets[i]);
 	free(cni->sets);

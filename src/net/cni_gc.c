@@ -68,6 +68,14 @@ list_attached(const struct cni *cni, const char *network, const char *const *liv
 	return list;
 }
 
+static void
+forget(const struct cni *cni, const char *pod_id)
+{
+	cleanup_free char *path = cni_intent_path(cni, pod_id);
+
+	unlink(path);
+}
+
 /* The next step of the collection: a leftover pod's DEL, then GC of each network, then our rules.
  */
 static bool
@@ -84,6 +92,9 @@ next_walk(struct net_task *t, struct cni *cni, const char *const *live, size_t n
 		t->record = cni_intent_read(cni, pod.id);
 		if (t->record != NULL)
 			t->walk = cni_pod_walk(cni, CNI_DEL, &pod, t->record);
+		else
+			forget(
+			    cni, pod.id); /* no note of ours, or one that the disk did not keep */
 		return true;
 	}
 	network = cni->n_sets > 0 ? json_array_get(cni->sets[0]->networks, at - n_orphans) : NULL;
@@ -98,22 +109,21 @@ next_walk(struct net_task *t, struct cni *cni, const char *const *live, size_t n
 	return true;
 }
 
-/* A plugin that fails here must not keep the daemon from starting: the note stays, the next start
- * tries again. */
+/* A plugin that fails here must not keep the daemon from starting: a lost pod's DEL is tried again
+ * later. */
 static void
 end_walk(struct net_task *t, struct net *net, enum op_ret ret, struct err *err)
 {
-	size_t at = t->at - 1;
+	const char *id = json_string_value(json_array_get(t->orphans, t->at - 1));
 
 	cni_walk_free(take_ptr(t->walk));
 	if (ret == OP_FAIL) {
 		log_warn("network: leftovers: %s", err->msg);
 		*err = (struct err){0};
-	} else if (at < json_array_size(t->orphans)) {
-		cleanup_free char *path =
-		    cni_intent_path(net->cni, json_string_value(json_array_get(t->orphans, at)));
-
-		unlink(path);
+		if (id != NULL)
+			cni_sweep_add(net->cni, id);
+	} else if (id != NULL) {
+		forget(net->cni, id);
 	}
 }
 

@@ -17,6 +17,7 @@ struct cni {
 	json_t *ip_ranges;
 	struct cni_set **sets; /* the default first */
 	size_t n_sets;
+	struct cni_sweep *sweep; /* NULL: nothing to do */
 };
 
 /* The file that says what an attach is going to do. The caller frees the path. */
@@ -35,5 +36,9 @@ const char *cni_pod_netns(const struct net_pod *pod, const json_t *record);
 
 struct cni_walk *cni_pod_walk(const struct cni *cni, enum cni_command command,
     const struct net_pod *pod, const json_t *record);
+
+/* Try again to delete what a lost pod left. */
+void cni_sweep_add(struct cni *cni, const char *pod_id);
+void cni_sweep_close_take(struct cni_sweep *s); /* NULL is fine */
 
 #endif

@@ -448,6 +448,16 @@ test_cancel_and_restart(void)
 	       "\"cni.dev/valid-attachments\":[{\"containerID\":\"theirs\",\"ifname\":\"eth9\"}]"),
 	    "that spares other runtimes' pods");
 	is_str(calls(), "second-DEL first-DEL first-GC ", "nothing else");
+	snprintf(path, sizeof(path), "cp %s/cni/%s %s/cni/lost", lab_dir, b.id, lab_dir);
+	lab_output(NULL, path);
+	put_plugin("second", "exit 1");
+	ok(tpod_run(&gc, tpod_gc_steps), "a leftover that cannot be deleted now");
+	calls();
+	put_plugin("second", "true");
+	settle(1500);
+	is_str(calls(), "second-DEL first-DEL ", "is deleted later");
+	snprintf(path, sizeof(path), "ls %s/cni | grep lost", lab_dir);
+	is_str(lab_output(NULL, path), "", "and its note is gone");
 	b.net = net;
 	lab_netns_remove(b.netns);
 	ok(tpod_down(&b), "a pod of the old configuration is detached by its record");

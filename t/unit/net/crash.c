@@ -133,6 +133,9 @@ test_daemon(const char *way, unsigned spread_us)
 			        strstr(way, "builtin") != NULL,
 			    "the pod's interface is gone");
 		rest(i % 2 == 0 ? 30 : 1);
+		/* Debian's bridge trips over what it left itself, once. */
+		for (int k = 0; k < 60 && *leftovers() != '\0'; k++)
+			rest(100);
 		is_str(leftovers(), "", way);
 		tpod_init(&p, net, 500 + i, true);
 		p.pod.ports = ports;
