@@ -207,18 +207,35 @@ stop_queued(struct op *op)
 	op_resume(op, NULL); /* op_cancel() has set the error */
 }
 
-enum op_ret
-op_queue_enter(struct op_queue *q, struct op *op)
+void
+op_queue_join(struct op_queue *q, struct op *op)
 {
-	assert(op->queue == NULL);
+	assert(op->queue == NULL && op->at == 0);
 	op->queue = q;
-	if (q->holder == NULL) {
+	if (q->holder == NULL)
 		q->holder = op;
+	else
+		TAILQ_INSERT_TAIL(&q->waiting, op, queued);
+}
+
+enum op_ret
+op_queue_enter(struct op *op)
+{
+	assert(op->queue != NULL);
+	if (op->queue->holder == op)
 		return OP_NEXT;
-	}
-	TAILQ_INSERT_TAIL(&q->waiting, op, queued);
 	op->stop = stop_queued;
 	return OP_WAIT;
+}
+
+/* An op that has not yet come to its first step is in the ready list as it is. */
+static void
+wake_queued(struct op *op, const struct err *err)
+{
+	if (op->waiting)
+		op_resume(op, err);
+	else if (err != NULL && op->err.code == ERR_NONE)
+		op->err = *err;
 }
 
 void
@@ -238,7 +255,7 @@ op_queue_leave(struct op *op)
 	if (next == NULL)
 		return;
 	TAILQ_REMOVE(&q->waiting, next, queued);
-	op_resume(next, NULL);
+	wake_queued(next, NULL);
 }
 
 void
@@ -251,6 +268,6 @@ op_queue_close(struct op_queue *q, const struct err *err)
 	q->holder = NULL;
 	while ((op = TAILQ_FIRST(&q->waiting)) != NULL) {
 		unlink_waiting(op);
-		op_resume(op, err);
+		wake_queued(op, err);
 	}
 }

@@ -90,14 +90,19 @@ struct op_queue {
 
 void op_queue_init(struct op_queue *q);
 
-/* For step 0: OP_NEXT when the op holds the queue now, else OP_WAIT (it holds it when resumed).
- * Cancelling a waiting op takes it out. */
-enum op_ret op_queue_enter(struct op_queue *q, struct op *op);
+/* Right after op_start(): take a place in the queue. Until the op is done its `queue` is either set,
+ * then the object is there, or NULL: it was cancelled while it waited, or the object is gone. */
+void op_queue_join(struct op_queue *q, struct op *op);
+
+/* For step 0, of an op that has joined: OP_NEXT when the op holds the queue now, else OP_WAIT (it
+ * holds it when resumed). Cancelling a waiting op takes it out. */
+enum op_ret op_queue_enter(struct op *op);
 
 /* Give the queue to the next. Fine for an op that is in none. Call it from done(). */
 void op_queue_leave(struct op *op);
 
-/* The object goes: whoever waits is resumed with this error, and nobody refers to the queue. */
+/* The object goes: whoever waits ends with this error, and nobody refers to the queue. The holder
+ * does not leave before: that would let the next one work on what is about to be freed. */
 void op_queue_close(struct op_queue *q, const struct err *err);
 
 /* Tests only: fail instead of running step N; -1: never. */

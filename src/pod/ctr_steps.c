@@ -76,7 +76,7 @@ static enum op_ret
 take_turn(struct op *op, struct err *err)
 {
 	(void)err;
-	return op_queue_enter(&CTR(op)->c->queue, op);
+	return op_queue_enter(op);
 }
 
 static enum op_ret
@@ -398,7 +398,6 @@ free_container(struct ctr_op *o)
 	struct err gone;
 
 	err_set(&gone, ERR_ABORTED, "container %.12s was removed", o->c->id);
-	op_queue_leave(&o->op);
 	op_queue_close(&o->c->queue, &gone);
 	container_free(take_ptr(o->c));
 }
@@ -452,9 +451,9 @@ on_start_done(struct op *op)
 	struct ctr_op *o = CTR(op);
 	struct container *c = o->c;
 
-	if (op->err.code != ERR_NONE && c->state == CONTAINER_STARTING)
+	if (op->queue != NULL && op->err.code != ERR_NONE && c->state == CONTAINER_STARTING)
 		record_failure(c, &op->err);
-	else if (c->state == CONTAINER_RUNNING && c->exit_pending)
+	else if (op->queue != NULL && c->state == CONTAINER_RUNNING && c->exit_pending)
 		container_exited(c, c->exit_status, c->exit_at, false);
 	op_queue_leave(op);
 	o->done(o);
@@ -467,6 +466,8 @@ on_remove_done(struct op *op)
 
 	if (op->err.code == ERR_NONE)
 		free_container(o);
+	else if (op->queue != NULL)
+		o->c->removing = false; /* found again, so that it can be tried again */
 	op_queue_leave(op);
 	o->done(o);
 }
@@ -482,6 +483,7 @@ start(struct container *c, const char *name, const struct op_step *steps,
 	o->owner = owner;
 	arena_init(&o->arena);
 	op_start(&o->op, name, c->id, steps, on_done);
+	op_queue_join(&c->queue, &o->op);
 	return o;
 }
 

@@ -47,10 +47,8 @@ container_kill(struct container *c)
 static enum op_ret
 take_turn(struct op *op, struct err *err)
 {
-	struct stop_op *s = container_of(op, struct stop_op, op);
-
 	(void)err;
-	return op_queue_enter(&s->c->queue, op);
+	return op_queue_enter(op);
 }
 
 /* A start that was in flight is through. The turn is given back at once: a second request with a
@@ -136,6 +134,7 @@ container_stop_start(struct stop_op *s, const char *name, struct container *c, i
 	s->waiter.waiting = false;
 	s->done = done;
 	op_start(&s->op, name, c->id, stop_steps, on_done);
+	op_queue_join(&c->queue, &s->op);
 }
 
 static void

@@ -79,7 +79,7 @@ static enum op_ret
 take_turn(struct op *op, struct err *err)
 {
 	(void)err;
-	return op_queue_enter(&POD(op)->sb->queue, op);
+	return op_queue_enter(op);
 }
 
 static enum op_ret
@@ -385,7 +385,8 @@ on_container_removed(struct ctr_op *o)
 
 	ctr_op_free(o);
 	p->removing = NULL;
-	op_resume(&p->op, &err);
+	/* ABORTED: a call of its own removed it, or its creation failed, while this one waited. */
+	op_resume(&p->op, err.code != ERR_ABORTED ? &err : NULL);
 }
 
 static enum op_ret
@@ -422,7 +423,6 @@ free_sandbox(struct pod_op *p)
 	struct err gone;
 
 	err_set(&gone, ERR_ABORTED, "sandbox %.12s was removed", p->sb->id);
-	op_queue_leave(&p->op);
 	op_queue_close(&p->sb->queue, &gone);
 	sandbox_free(take_ptr(p->sb));
 }
@@ -476,6 +476,7 @@ start(struct sandbox *sb, const char *name, const struct op_step *steps, void (*
 	p->owner = owner;
 	arena_init(&p->arena);
 	op_start(&p->op, name, sb->id, steps, on_done);
+	op_queue_join(&sb->queue, &p->op);
 	return p;
 }
 

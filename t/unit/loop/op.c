@@ -272,7 +272,7 @@ static enum op_ret
 take_turn(struct op *op, struct err *err)
 {
 	(void)err;
-	return op_queue_enter(&queue, op);
+	return op_queue_enter(op);
 }
 
 static enum op_ret
@@ -296,15 +296,22 @@ on_queued_done(struct op *op)
 }
 
 static void
+start_queued(struct queued_op *q)
+{
+	op_start(&q->op, "x", "queued", queue_steps, on_queued_done);
+	op_queue_join(&queue, &q->op);
+}
+
+static void
 queue_keeps_order(void)
 {
 	struct queued_op a = {.name = 'a'}, b = {.name = 'b'}, c = {.name = 'c'};
 	struct err gone;
 
 	op_queue_init(&queue);
-	op_start(&a.op, "x", "a", queue_steps, on_queued_done);
-	op_start(&b.op, "x", "b", queue_steps, on_queued_done);
-	op_start(&c.op, "x", "c", queue_steps, on_queued_done);
+	start_queued(&a);
+	start_queued(&b);
+	start_queued(&c);
 	op_run_ready();
 	is_str(order, "a", "one at a time");
 	op_cancel(&b.op, ERR_CANCELLED, "gone");
@@ -314,13 +321,17 @@ queue_keeps_order(void)
 	is_str(order, "ac", "the next one takes its turn");
 	ok(queue.holder == NULL, "and nobody holds the queue at the end");
 
-	op_start(&a.op, "x", "a", queue_steps, on_queued_done);
-	op_start(&b.op, "x", "b", queue_steps, on_queued_done);
+	start_queued(&a);
+	start_queued(&b);
 	op_run_ready();
+	start_queued(&c);
 	err_set(&gone, ERR_NOT_FOUND, "removed");
 	op_queue_close(&queue, &gone);
+	ok(a.op.queue == NULL && b.op.queue == NULL && c.op.queue == NULL, "nobody refers to it");
 	op_run_ready();
 	ok(b.op.phase == OP_DONE && b.op.err.code == ERR_NOT_FOUND, "closing tells who waits");
+	ok(c.op.phase == OP_DONE && c.op.err.code == ERR_NOT_FOUND && strcmp(order, "aca") == 0,
+	    "and who has not yet come to wait");
 	pump(-1);
 	is_int(a.op.err.code, ERR_NONE, "and leaves the holder alone");
 }
