@@ -157,24 +157,26 @@ static enum op_ret
 launch(struct op *op, struct err *err)
 {
 	struct exec_sync *x = container_of(op, struct exec_sync, op);
+	struct container *c = index_get(&node.container_by_id, x->container_id);
 	Coracle__Launch__Request req = CORACLE__LAUNCH__REQUEST__INIT;
 	Coracle__Launch__Launch m = CORACLE__LAUNCH__LAUNCH__INIT;
 	cleanup_close int out = -1, err_w = -1;
 	struct plan plan = PLAN_INIT;
 	enum op_ret ret = OP_FAIL;
 
-	if (x->c->state != CONTAINER_RUNNING) {
-		err_set(err, ERR_FAILED_PRECONDITION, "container %.12s is not running", x->c->id);
+	if (c == NULL || c->state != CONTAINER_RUNNING) {
+		err_set(err, ERR_FAILED_PRECONDITION, "container %.12s is not running",
+		    x->container_id);
 		return OP_FAIL;
 	}
 	if (open_stream(&x->out, on_out, &out) < 0 || open_stream(&x->err_out, on_err, &err_w) < 0) {
 		err_errno(err, "pipe");
 		return OP_FAIL;
 	}
-	if (plan_exec(x->c, x->argv, x->n_argv, false, -1, out, err_w, &x->arena, &plan, err) < 0)
+	if (plan_exec(c, x->argv, x->n_argv, false, -1, out, err_w, &x->arena, &plan, err) < 0)
 		return OP_FAIL;
 	m.id = x->id;
-	m.container_id = x->c->id;
+	m.container_id = x->container_id;
 	m.plan = plan.message;
 	m.kill_with_client = true;
 	req.what_case = CORACLE__LAUNCH__REQUEST__WHAT_LAUNCH;
@@ -255,8 +257,9 @@ void
 exec_sync_start(struct exec_sync *x, struct container *c, char *const *argv, size_t n_argv,
     int64_t timeout_ms, void (*done)(struct exec_sync *))
 {
-	*x = (struct exec_sync){.c = c, .argv = argv, .n_argv = n_argv, .timeout_ms = timeout_ms,
-	    .done = done};
+	*x = (struct exec_sync){
+	    .argv = argv, .n_argv = n_argv, .timeout_ms = timeout_ms, .done = done};
+	memcpy(x->container_id, c->id, sizeof(x->container_id));
 	x->out.fd = x->err_out.fd = -1;
 	x->out.max = x->err_out.max = EXEC_SYNC_MAX;
 	arena_init(&x->arena);

@@ -32,7 +32,7 @@ struct exec_stream {
 struct exec_sync {
 	struct op op;
 	struct arena arena;
-	struct container *c;
+	char container_id[ID_SIZE];
 	char *const *argv;
 	size_t n_argv;
 	int64_t timeout_ms; /* 0: none */
