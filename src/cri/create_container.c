@@ -111,8 +111,7 @@ handle(struct grpc_call *call, const ProtobufCMessage *request)
 	name = container_name(r->config->metadata, sb->id);
 	c = container_named(name);
 	free(name);
-	if (c != NULL && c->create_op != NULL && c->create_op->phase == OP_RUNNING &&
-	    (j = join_find(c->create_op)) != NULL) {
+	if (c != NULL && c->create_op != NULL && (j = join_find(c->create_op)) != NULL) {
 		join_add(j, call);
 	} else if (c != NULL && c->create_op == NULL && !c->removing) {
 		m.container_id = c->id;

@@ -42,6 +42,8 @@ join_find(const struct op *op)
 {
 	struct join *j;
 
+	if (op->phase != OP_RUNNING || op->err.code != ERR_NONE)
+		return NULL;
 	TAILQ_FOREACH(j, &joins, entry)
 		if (j->op == op)
 			break;

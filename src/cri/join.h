@@ -16,7 +16,8 @@ struct op;
 
 struct join *join_new(struct op *op);
 void join_add(struct join *j, struct grpc_call *call);
-/* The callers of the op, or NULL: for a repeated request to find them. */
+/* The callers of the op, for a repeated request to join them. NULL: none, or the op fails already
+ * (since they all went away), which is not the answer to one who asks now. */
 struct join *join_find(const struct op *op);
 
 /* The op ended: all get the answer (or the error, when err is not NULL); j is freed. */

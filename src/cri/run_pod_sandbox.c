@@ -73,7 +73,7 @@ handle(struct grpc_call *call, const ProtobufCMessage *request)
 		grpc_reply(call, &m.base);
 		return;
 	}
-	if (sb != NULL && sb->run_op != NULL && sb->run_op->phase == OP_RUNNING)
+	if (sb != NULL && sb->run_op != NULL)
 		j = join_find(sb->run_op);
 	if (j == NULL) {
 		p = pod_run_start(sandbox_new(r), on_done, NULL);

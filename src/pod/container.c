@@ -95,9 +95,9 @@ container_new(struct sandbox *sb, const Runtime__V1__CreateContainerRequest *req
 	c = from_packed(sb, id, packed, n);
 	assert(c != NULL);
 	c->created_at = clock_wall_ns();
-	release_name(c);
-	if (container_named(c->name) == NULL)
-		index_put(&node.container_by_name, c->name, c);
+	/* Whoever has the name is being removed, or its creation fails: the name is the newest one's. */
+	index_remove(&node.container_by_name, c->name);
+	index_put(&node.container_by_name, c->name, c);
 	return c;
 }
 

@@ -77,8 +77,9 @@ from_packed(const char *id, const void *packed, size_t n)
 static void
 hold_name(struct sandbox *sb)
 {
-	if (sandbox_named(sb->name) == NULL)
-		index_put(&node.sandbox_by_name, sb->name, sb);
+	/* Whoever has it is on its way out: it is the newest one's. */
+	index_remove(&node.sandbox_by_name, sb->name);
+	index_put(&node.sandbox_by_name, sb->name, sb);
 }
 
 static void
