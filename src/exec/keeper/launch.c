@@ -153,7 +153,7 @@ clone_child(struct launch_ctx *c, int *ret_pidfd, struct launch_failure *fail)
 	if (pid == 0)
 		child_run(c);
 	if (pid < 0 && errno == ENOMEM && pidns)
-		launch_bad(fail, "clone", 0, "the PID namespace to be joined has ended");
+		launch_bad(fail, "clone", ESRCH, "the PID namespace to be joined has ended");
 	else if (pid < 0)
 		launch_bad(fail, "clone", errno, "clone3%s",
 		    plan->cgroup_fd != 0 ? " into the cgroup" : "");
@@ -304,5 +304,7 @@ launch_status(struct launch_child *c, struct launch_failure *fail)
 		return end(c, LAUNCH_RUNNING);
 	launch_bad(fail, "start", r < 0 ? errno : 0, "%s",
 	    r < 0 ? "status of the launch" : "the process was killed while it was being launched");
+	if (r >= 0)
+		fail->errnum = ECANCELED;
 	return end(c, LAUNCH_FAILED);
 }

@@ -51,6 +51,23 @@ start_drop(struct proc *p)
 		upgrade_when_idle();
 }
 
+static enum err_code
+failure_code(const struct launch_failure *fail)
+{
+	switch (fail->errnum) {
+	case ENOSPC:
+	case EDQUOT:
+	case ENOMEM:
+		return ERR_RESOURCE_EXHAUSTED;
+	case ESRCH: /* the process whose namespaces are to be joined has ended meanwhile */
+		return ERR_FAILED_PRECONDITION;
+	case ECANCELED: /* killed before it could begin, as by a stop of its container */
+		return ERR_ABORTED;
+	default:
+		return ERR_INTERNAL;
+	}
+}
+
 static void
 answer_failure(uint64_t serial, const struct launch_failure *fail)
 {
@@ -58,9 +75,7 @@ answer_failure(uint64_t serial, const struct launch_failure *fail)
 
 	coracle__launch__reply__init(&reply);
 	reply.serial = serial;
-	reply.code = fail->errnum == ENOSPC || fail->errnum == EDQUOT || fail->errnum == ENOMEM
-	                 ? ERR_RESOURCE_EXHAUSTED
-	                 : ERR_INTERNAL;
+	reply.code = failure_code(fail);
 	reply.step = (char *)fail->step;
 	reply.error = (char *)fail->text;
 	reply.error_number = fail->errnum;
@@ -203,7 +218,8 @@ void
 start_died(struct proc *p)
 {
 	struct launch_failure fail = {
-	    .step = "start", .text = "the process was killed while it was being launched"};
+	    .step = "start", .text = "the process was killed while it was being launched",
+	    .errnum = ECANCELED};
 
 	fail_and_free(p, &fail);
 }
