@@ -50,8 +50,9 @@ try:
     same(node.sh(c, "echo hi").stdout, b"hi\n", "exec works with the new keeper")
     node.sh(ends, "touch /tmp/end")
     st = node.wait_exit(ends)
-    same((st.exit_code, st.reason), (9, "Error") if tells else (255, "Unknown"),
-         "the exit of an adopted container")
+    # Without that it depends on who reaps first, the node's PID 1 or a keeper that looks.
+    ok((st.exit_code, st.reason) in ([(9, "Error")] if tells else [(9, "Error"), (255, "Unknown")]),
+       "the exit of an adopted container: %d %s" % (st.exit_code, st.reason))
 
     for turn in range(3):
         keeper = node.keeper_pid()
