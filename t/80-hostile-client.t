@@ -43,6 +43,10 @@ def attempt(method, request, timeout):
     try:
         return method(request, timeout=timeout)
     except grpc.RpcError as e:
+        # The C++ core resets a stream that it has not opened when a deadline passes at the wrong moment:
+        # a connection error by RFC 9113 5.1, and not one of coracled, which is still there.
+        if e.code().name == "UNAVAILABLE" and node.proc.poll() is None:
+            return None
         if e.code().name not in SANE:
             key = "%s: %s" % (e.code().name, (e.details() or "")[:120])
             odd[key] = odd.get(key, 0) + 1
@@ -63,8 +67,10 @@ def hostile(n, until):
         short = r.random() < 0.7
         t = r.uniform(0.001, 0.050) if short else 20
         config = configs[r.randrange(len(configs))]
-        pods = [p.id for p in attempt(stub.ListPodSandbox, pb.ListPodSandboxRequest(), 20).items]
-        ctrs = [c.id for c in attempt(stub.ListContainers, pb.ListContainersRequest(), 20).containers]
+        pods = attempt(stub.ListPodSandbox, pb.ListPodSandboxRequest(), 20)
+        ctrs = attempt(stub.ListContainers, pb.ListContainersRequest(), 20)
+        pods = [p.id for p in pods.items] if pods else []
+        ctrs = [c.id for c in ctrs.containers] if ctrs else []
         pod, ctr = (r.choice(pods) if pods else "none"), (r.choice(ctrs) if ctrs else "none")
         what = r.choice(["run", "create", "create", "create", "start", "start", "start", "exec", "exec", "stop",
                          "stop2", "remove", "remove2", "stop pod", "remove pod", "update"])
