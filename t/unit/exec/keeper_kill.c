@@ -162,7 +162,7 @@ test_hung_launch(struct box *b)
 	ok(keeper_call_start(b->k, &call, &req, &fds[1], 1, box_on_call, &err) == 0, "once more");
 	box_sleep(100);
 	ok(box_kill(b, "hung", SIGKILL, false), "killed meanwhile");
-	ok(box_until(call.keeper == NULL) && call.err.code == ERR_INTERNAL, "the launch fails: %s",
+	ok(box_until(call.keeper == NULL) && call.err.code == ERR_ABORTED, "the launch fails: %s",
 	    call.err.msg);
 	keeper_call_release(&call);
 	box_list(b, &running);
