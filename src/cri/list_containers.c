@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "cri/filter.h"
+#include "cri/stream_items.h"
 #include "pod/node.h"
 #include "pod/status.h"
 
@@ -17,10 +18,7 @@ collect(const Runtime__V1__ContainerFilter *filter, struct arena *a, Runtime__V1
 	struct container *o;
 	size_t n = 0;
 
-	TAILQ_FOREACH(o, &node.containers, all)
-		n++;
-	*ret = arena_array(a, Runtime__V1__Container *, n);
-	n = 0;
+	*ret = arena_array(a, Runtime__V1__Container *, node.container_by_id.n);
 	TAILQ_FOREACH(o, &node.containers, all)
 		if (filter_container(filter, o))
 			(*ret)[n++] = status_container_item(o, a);
@@ -37,7 +35,6 @@ handle(struct grpc_call *call, const ProtobufCMessage *request)
 	grpc_reply(call, &m.base);
 }
 
-/* The present as one snapshot, in as many messages as it takes. */
 static void
 handle_stream(struct grpc_call *call, const ProtobufCMessage *request)
 {
@@ -45,14 +42,8 @@ handle_stream(struct grpc_call *call, const ProtobufCMessage *request)
 	Runtime__V1__Container **items;
 	size_t n = collect(r->filter, &call->arena, &items);
 
-	for (size_t i = 0; i < n; i += ITEMS_PER_MESSAGE) {
-		Runtime__V1__StreamContainersResponse m = RUNTIME__V1__STREAM_CONTAINERS_RESPONSE__INIT;
-
-		m.n_containers = n - i < ITEMS_PER_MESSAGE ? n - i : ITEMS_PER_MESSAGE;
-		m.containers = items + i;
-		grpc_send(call, &m.base);
-	}
-	grpc_finish(call);
+	stream_items(
+	    call, &runtime__v1__stream_containers_response__descriptor, items, n, ITEMS_PER_MESSAGE);
 }
 
 const struct grpc_method cri_list_containers = {

@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/str.h"
 #include "cri/images.h"
+#include "cri/stream_items.h"
 #include "image/store.h"
 #include "pod/node.h"
 
@@ -52,14 +53,8 @@ handle_stream(struct grpc_call *call, const ProtobufCMessage *request)
 	Runtime__V1__Image **items;
 	size_t n = collect(r->filter, &call->arena, &items);
 
-	for (size_t i = 0; i < n; i += ITEMS_PER_MESSAGE) {
-		Runtime__V1__StreamImagesResponse m = RUNTIME__V1__STREAM_IMAGES_RESPONSE__INIT;
-
-		m.n_images = n - i < ITEMS_PER_MESSAGE ? n - i : ITEMS_PER_MESSAGE;
-		m.images = items + i;
-		grpc_send(call, &m.base);
-	}
-	grpc_finish(call);
+	stream_items(
+	    call, &runtime__v1__stream_images_response__descriptor, items, n, ITEMS_PER_MESSAGE);
 }
 
 const struct grpc_method cri_list_images = {

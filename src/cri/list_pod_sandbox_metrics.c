@@ -5,6 +5,7 @@
 #include "cri/methods.h"
 
 #include "base/arena.h"
+#include "cri/stream_items.h"
 #include "pod/config.h"
 #include "pod/metrics.h"
 #include "pod/node.h"
@@ -19,10 +20,7 @@ collect(struct arena *a, Runtime__V1__PodSandboxMetrics ***ret)
 	size_t n = 0;
 
 	metrics_scrape_init(&scrape, node.config->root, a);
-	TAILQ_FOREACH (o, &node.sandboxes, all)
-		n++;
-	*ret = arena_array(a, Runtime__V1__PodSandboxMetrics *, n);
-	n = 0;
+	*ret = arena_array(a, Runtime__V1__PodSandboxMetrics *, node.sandbox_by_id.n);
 	TAILQ_FOREACH (o, &node.sandboxes, all)
 		if (o->state == SANDBOX_READY && !o->removing)
 			(*ret)[n++] = metrics_sandbox(&scrape, o);
@@ -40,7 +38,6 @@ handle(struct grpc_call *call, const ProtobufCMessage *request)
 	grpc_reply(call, &m.base);
 }
 
-/* The present as one snapshot, in as many messages as it takes. */
 static void
 handle_stream(struct grpc_call *call, const ProtobufCMessage *request)
 {
@@ -48,15 +45,8 @@ handle_stream(struct grpc_call *call, const ProtobufCMessage *request)
 	size_t n = collect(&call->arena, &items);
 
 	(void)request;
-	for (size_t i = 0; i < n; i += ITEMS_PER_MESSAGE) {
-		Runtime__V1__StreamPodSandboxMetricsResponse m =
-		    RUNTIME__V1__STREAM_POD_SANDBOX_METRICS_RESPONSE__INIT;
-
-		m.n_pod_sandbox_metrics = n - i < ITEMS_PER_MESSAGE ? n - i : ITEMS_PER_MESSAGE;
-		m.pod_sandbox_metrics = items + i;
-		grpc_send(call, &m.base);
-	}
-	grpc_finish(call);
+	stream_items(call, &runtime__v1__stream_pod_sandbox_metrics_response__descriptor, items, n,
+	    ITEMS_PER_MESSAGE);
 }
 
 const struct grpc_method cri_list_pod_sandbox_metrics = {
