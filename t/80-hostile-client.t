@@ -62,45 +62,45 @@ def container_request(pod, config, name, script):
 def hostile(n, until):
     """One connection: works on the few pods that all of them share, and cuts most calls short."""
     r = random.Random(seed * 1000 + n)
-    channel, stub = connect()
+    channel, api = connect()
     while time.monotonic() < until:
         short = r.random() < 0.7
         t = r.uniform(0.001, 0.050) if short else 20
         config = configs[r.randrange(len(configs))]
-        pods = attempt(stub.ListPodSandbox, pb.ListPodSandboxRequest(), 20)
-        ctrs = attempt(stub.ListContainers, pb.ListContainersRequest(), 20)
+        pods = attempt(api.ListPodSandbox, pb.ListPodSandboxRequest(), 20)
+        ctrs = attempt(api.ListContainers, pb.ListContainersRequest(), 20)
         pods = [p.id for p in pods.items] if pods else []
         ctrs = [c.id for c in ctrs.containers] if ctrs else []
         pod, ctr = (r.choice(pods) if pods else "none"), (r.choice(ctrs) if ctrs else "none")
         what = r.choice(["run", "create", "create", "create", "start", "start", "start", "exec", "exec", "stop",
                          "stop2", "remove", "remove2", "stop pod", "remove pod", "update"])
         if what == "run":
-            attempt(stub.RunPodSandbox, pb.RunPodSandboxRequest(config=config), t)
+            attempt(api.RunPodSandbox, pb.RunPodSandboxRequest(config=config), t)
         elif what == "create":
-            attempt(stub.CreateContainer, container_request(
+            attempt(api.CreateContainer, container_request(
                 pod, config, "c%d" % r.randrange(3), r.choice(["sleep 100", "exit 3", "echo a; sleep 0.01"])), t)
         elif what == "start":
-            attempt(stub.StartContainer, pb.StartContainerRequest(container_id=ctr), t)
+            attempt(api.StartContainer, pb.StartContainerRequest(container_id=ctr), t)
         elif what == "exec":
-            attempt(stub.ExecSync, pb.ExecSyncRequest(
+            attempt(api.ExecSync, pb.ExecSyncRequest(
                 container_id=ctr, cmd=["sh", "-c", r.choice(["echo a", "sleep 5", "sleep 5 & exit 1"])],
                 timeout=1), t)
         elif what == "stop":
-            attempt(stub.StopContainer, pb.StopContainerRequest(container_id=ctr, timeout=r.choice([0, 1])), t)
+            attempt(api.StopContainer, pb.StopContainerRequest(container_id=ctr, timeout=r.choice([0, 1])), t)
         elif what in ("stop2", "remove2"):
-            one = stub.StopContainer.future(pb.StopContainerRequest(container_id=ctr, timeout=30), timeout=t)
+            one = api.StopContainer.future(pb.StopContainerRequest(container_id=ctr, timeout=30), timeout=t)
             if what == "remove2":
-                attempt(stub.RemoveContainer, pb.RemoveContainerRequest(container_id=ctr), t)
-            attempt(stub.StopContainer, pb.StopContainerRequest(container_id=ctr, timeout=0), t)
+                attempt(api.RemoveContainer, pb.RemoveContainerRequest(container_id=ctr), t)
+            attempt(api.StopContainer, pb.StopContainerRequest(container_id=ctr, timeout=0), t)
             one.cancel()
         elif what == "remove":
-            attempt(stub.RemoveContainer, pb.RemoveContainerRequest(container_id=ctr), t)
+            attempt(api.RemoveContainer, pb.RemoveContainerRequest(container_id=ctr), t)
         elif what == "stop pod":
-            attempt(stub.StopPodSandbox, pb.StopPodSandboxRequest(pod_sandbox_id=pod), t)
+            attempt(api.StopPodSandbox, pb.StopPodSandboxRequest(pod_sandbox_id=pod), t)
         elif what == "remove pod":
-            attempt(stub.RemovePodSandbox, pb.RemovePodSandboxRequest(pod_sandbox_id=pod), t)
+            attempt(api.RemovePodSandbox, pb.RemovePodSandboxRequest(pod_sandbox_id=pod), t)
         else:
-            attempt(stub.UpdateContainerResources, pb.UpdateContainerResourcesRequest(
+            attempt(api.UpdateContainerResources, pb.UpdateContainerResourcesRequest(
                 container_id=ctr, linux=pb.LinuxContainerResources(cpu_shares=r.randrange(2, 1000))), t)
     channel.close()
 
@@ -212,8 +212,8 @@ def round_of(n):
             failures.append("%s: got %r, want %r" % (what, got, want))
     deaf = []
     for _ in range(5):  # who subscribes and does not read
-        channel, stub = connect()
-        deaf.append((channel, stub.GetContainerEvents(pb.GetEventsRequest())))
+        channel, api = connect()
+        deaf.append((channel, api.GetContainerEvents(pb.GetEventsRequest())))
     until = time.monotonic() + SECONDS
     threads = [threading.Thread(target=hostile, args=(n * 100 + i, until)) for i in range(CONNECTIONS)]
     for t in threads:

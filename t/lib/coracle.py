@@ -411,15 +411,23 @@ class Node:
         for g in cgroups(self.instance):
             for base, dirs, _ in os.walk(g):
                 left += ["cgroup %s/%s" % (base, d) for d in dirs]
-        links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True).stdout
-        left += ["link " + line.split(":")[1].strip() for line in links.splitlines()
-                 if self.instance in line and "veth" in line]
+        links = subprocess.run(["ip", "-o", "link", "show", "master", self.instance + "0"],
+                               capture_output=True, text=True).stdout
+        left += ["link " + line.split(": ")[1].split("@")[0] for line in links.splitlines()]
         if self.proc and self.proc.poll() is None:
             children = subprocess.run(["pgrep", "-P", str(self.proc.pid), "-l"], capture_output=True,
                                       text=True).stdout
             left += ["child " + c for c in children.splitlines() if "coracle-net" not in c and
                      "coracled" not in c]
         return left
+
+    def network_leaks(self):
+        """The bridge and the nftables table of the instance, after --remove-network."""
+        links = subprocess.run(["ip", "-o", "link"], capture_output=True, text=True, check=True).stdout
+        tables = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+        names = [line.split(": ")[1].split("@")[0] for line in links.splitlines()]
+        return (["link " + n for n in names if n == self.instance + "0"] +
+                [t for t in tables.splitlines() if t.split()[-1] == self.instance])
 
     def finish(self):
         """Remove all pods, check that nothing is left, stop daemon and keeper, remove everything."""
@@ -460,6 +468,8 @@ class Node:
             subprocess.run([BUILD + "/coracled", "--config", self.config, "--root", self.root, "--state",
                             self.state, "--listen", self.sock, "--instance", self.instance, "--network",
                             "builtin", "--remove-network"], stderr=subprocess.DEVNULL)
+            if os.environ.get("CORACLE_TEST_NETWORK") != "host":
+                same(self.network_leaks(), [], "no link and no table of the network is left")
         for m in reversed([m for m in mounts() if m.startswith(self.dir)]):
             subprocess.run(["umount", "-l", m], stderr=subprocess.DEVNULL)
         for g in cgroups(self.instance):
